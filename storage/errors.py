@@ -1,0 +1,260 @@
+"""Every error that the store raises.
+
+    StorageError
+    ├── InvalidNameError          a topic name outside the rules
+    ├── SettingError              a configuration key or value that cannot be used
+    ├── InvalidRecordError        an input line that is not one record
+    ├── NotFoundError
+    │   ├── StoreNotFoundError
+    │   ├── TopicNotFoundError
+    │   └── PartitionNotFoundError
+    ├── ConflictError
+    │   ├── TopicExistsError
+    │   ├── TopicChangedError     deleted, recreated or widened while in use
+    │   └── OffsetConflictError   `expect_offset` did not hold
+    ├── LockTimeoutError          somebody else holds the lock
+    ├── RefusedError
+    │   ├── NotAStoreError
+    │   ├── NewerFormatError
+    │   ├── ReadOnlyStoreError
+    │   ├── UnsafeFileSystemError
+    │   └── StoreFailedError      a sync failed earlier; verify first
+    ├── DiskFullError
+    ├── SyncFailedError
+    ├── NotYetVisibleError        committed, but applying it failed
+    └── DamageError               a checksum that fails on what was committed
+
+A message is one line, lower case, without a full stop: what is wrong, with which object, and after a
+semicolon what to do. The fields carry the same facts for programs.
+"""
+
+from __future__ import annotations
+
+
+class StorageError(Exception):
+    """The root: catch this to catch everything that the store raises on purpose."""
+
+
+class InvalidNameError(StorageError):
+    """A name of a topic (or group, or pipeline) that breaks the rules."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(
+            f"{name!r} cannot be a name: {reason}; use 1 to 249 of the characters A-Z a-z 0-9 . _ -"
+        )
+
+
+class SettingError(StorageError):
+    """A setting that is unknown or whose value cannot be used."""
+
+    def __init__(self, key: str, reason: str, *, remedy: str, source: str | None = None) -> None:
+        self.key = key
+        self.reason = reason
+        self.remedy = remedy
+        self.source = source
+        where = f" in {source}" if source else ""
+        super().__init__(f"setting '{key}'{where} {reason}; {remedy}")
+
+
+class InvalidRecordError(StorageError):
+    """An input line that is not exactly one record.
+
+    `line` counts from 1 over all of the input; `published` is how many records before it were stored and
+    acknowledged, `None` while nobody has said so yet.
+    """
+
+    def __init__(self, line: int, reason: str, *, remedy: str, published: int | None = None) -> None:
+        self.line = line
+        self.reason = reason
+        self.remedy = remedy
+        self.published = published
+        super().__init__(f"line {line}: {reason}; {remedy}")
+
+
+class NotFoundError(StorageError):
+    """Something that was named does not exist."""
+
+
+class StoreNotFoundError(NotFoundError):
+    """There is no store at this place."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(
+            f"no store at {path}; 'aegis topic create NAME' makes one, or name another with --store"
+        )
+
+
+class TopicNotFoundError(NotFoundError):
+    """No topic of this name; `suggestion` is the nearest existing name, if any is near."""
+
+    def __init__(self, name: str, suggestion: str | None = None) -> None:
+        self.name = name
+        self.suggestion = suggestion
+        remedy = (
+            f"did you mean '{suggestion}'?" if suggestion else f"'aegis topic create {name}' makes it"
+        )
+        super().__init__(f"topic '{name}' not found; {remedy}")
+
+
+class PartitionNotFoundError(NotFoundError):
+    """The topic has no partition of this number."""
+
+    def __init__(self, topic: str, partition: int, partitions: int) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.partitions = partitions
+        super().__init__(
+            f"topic '{topic}' has no partition {partition}; it has {partitions}, numbered from 0"
+        )
+
+
+class ConflictError(StorageError):
+    """The state is not what the caller's request relies on."""
+
+
+class TopicExistsError(ConflictError):
+    """A topic of this name, or of one that differs only in case, exists."""
+
+    def __init__(self, name: str, existing: str) -> None:
+        self.name = name
+        self.existing = existing
+        same = "" if name == existing else f" as '{existing}' (names are compared without case)"
+        super().__init__(
+            f"topic '{name}' already exists{same}; choose another name or pass --if-not-exists"
+        )
+
+
+class TopicChangedError(ConflictError):
+    """The topic was deleted, or deleted and created again, since it was opened."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"topic '{name}' was deleted or recreated meanwhile; open it again")
+
+
+class OffsetConflictError(ConflictError):
+    """A conditional append found the log at another offset than expected."""
+
+    def __init__(self, topic: str, partition: int, expected: int, actual: int) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.expected = expected
+        self.actual = actual
+        super().__init__(
+            f"topic '{topic}' partition {partition} is at offset {actual}, not {expected}; "
+            f"nothing was published; read on to {actual} and decide again"
+        )
+
+
+class LockTimeoutError(StorageError):
+    """A lock was not free within the time allowed."""
+
+    def __init__(self, what: str, holder: str, waited_seconds: float) -> None:
+        self.what = what
+        self.holder = holder
+        self.waited_seconds = waited_seconds
+        super().__init__(
+            f"{what} is locked by {holder}, waited {waited_seconds:g} s; "
+            "wait for that process or end it, or allow more time with --lock-wait"
+        )
+
+
+class RefusedError(StorageError):
+    """The store will not do this here, or not now."""
+
+
+class NotAStoreError(RefusedError):
+    """The directory holds something, but not a store."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path} is not a store: {reason}; name an empty directory or a store")
+
+
+class NewerFormatError(RefusedError):
+    """The store asks for a newer version of this program."""
+
+    def __init__(self, path: str, needed: int, known: int, *, action: str) -> None:
+        self.path = path
+        self.needed = needed
+        self.known = known
+        self.action = action
+        super().__init__(
+            f"store {path} needs format {needed} to {action} and this aegis knows {known}; upgrade aegis"
+        )
+
+
+class ReadOnlyStoreError(RefusedError):
+    """A write to a store that cannot be written."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(f"store {path} is read-only; check its permissions and how it is mounted")
+
+
+class UnsafeFileSystemError(RefusedError):
+    """A file system whose locks or syncs cannot be relied upon."""
+
+    def __init__(self, path: str, kind: str) -> None:
+        self.path = path
+        self.kind = kind
+        super().__init__(
+            f"store {path} lies on {kind}, whose locks cannot be relied upon; "
+            "move it to a local disk, or set AEGIS_FORCE_FILESYSTEM=1 and use it from one machine only"
+        )
+
+
+class StoreFailedError(RefusedError):
+    """A sync failed earlier, so what the disk holds is in doubt until it was verified."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(
+            f"store {path} refuses writes since a sync failed ({reason}); run 'aegis store repair'"
+        )
+
+
+class DiskFullError(StorageError):
+    """There is no room for what was to be written; nothing of it was."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(f"no space left for {path}; nothing of this append was stored; free some space")
+
+
+class SyncFailedError(StorageError):
+    """The kernel could not make something durable; it is not acknowledged."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(
+            f"syncing {path} failed ({reason}), so the last append is in doubt; run 'aegis store repair'"
+        )
+
+
+class NotYetVisibleError(StorageError):
+    """The append is committed and durable, but readers cannot see it yet."""
+
+    def __init__(self, topic: str, partition: int, reason: str) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.reason = reason
+        super().__init__(
+            f"topic '{topic}' partition {partition}: committed, not yet visible ({reason}); "
+            "do not publish it again; the next append that succeeds shows it"
+        )
+
+
+class DamageError(StorageError):
+    """Committed bytes that no longer match their checksum."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path} is damaged: {reason}; run 'aegis store verify'")
