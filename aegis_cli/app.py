@@ -1,0 +1,108 @@
+"""The command tree: one Typer application, its commands in the order of the help, and how one is run.
+
+Typer's own error boxes, completion installer and Rich help are off: errors are one line (`__main__.py`),
+completions are generated files (`reference/`), and plain help does not cost the import of Rich.
+"""
+
+from __future__ import annotations
+
+import typer
+from typer._click.exceptions import NoArgsIsHelpError
+from typer._click.exceptions import UsageError as TyperUsageError
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from aegis_cli import __version__
+from aegis_cli.commands import config
+from aegis_cli.context import Env, current_env
+from aegis_cli.exits import ExitCode, UsageError
+from aegis_cli.options import global_options
+
+# The groups of the tree and the single commands, each a module of `commands`, in the order of the help.
+ORDER = ("topic", "publish", "consume", "config", "store")
+
+HELP = """Streaming for the shell, with no server.
+
+A topic is a directory of plain JSON Lines files; publish appends to it, consume reads and follows it.
+
+Example:
+  aegis topic create orders
+  echo '{"id": 1}' | aegis publish orders
+  aegis consume orders --follow
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse `arguments`, run the command and return its exit code; errors are raised for `main` to report."""
+    env = current_env()
+    root = build()
+    try:
+        with root.make_context("aegis", list(arguments), obj=env) as context:
+            result = root.invoke(context)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except NoArgsIsHelpError as error:
+        env.stderr.write(f"{error.format_message()}\n")
+        return ExitCode.USAGE
+    except TyperUsageError as error:
+        raise UsageError(_one_line(error)) from error
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def build() -> TyperGroup:
+    """The whole command tree, with the global options on every command."""
+    app = typer.Typer(
+        name="aegis",
+        help=HELP,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    app.add_typer(config.app, name="config")
+    root = typer.main.get_command(app)
+    assert isinstance(root, TyperGroup), "several commands make a group"
+    root.commands = {name: root.commands[name] for name in ORDER if name in root.commands}
+    root.params.append(_version_option())
+    _complete_command(root)
+    return root
+
+
+def _complete_command(command: TyperGroup | TyperCommand) -> None:
+    """Give a command, and those below it, the global options, and keep its examples as they are written."""
+    taken = {name for parameter in command.params for name in parameter.opts}
+    command.params.extend(option for option in global_options() if not taken.intersection(option.opts))
+    if command.help:
+        command.help = command.help.replace("\n\nExample", "\n\n\b\nExample")
+    if isinstance(command, TyperGroup):
+        command.no_args_is_help = True
+        for child in command.commands.values():
+            assert isinstance(child, TyperGroup | TyperCommand), "Typer builds nothing else"
+            _complete_command(child)
+
+
+def _version_option() -> TyperOption:
+    def callback(context: typer.Context, _parameter: object, value: object) -> None:
+        if value:
+            env = context.obj
+            assert isinstance(env, Env), "the command tree is run with an Env as its object"
+            env.stdout.write(f"aegis {__version__}\n")
+            raise typer.Exit
+
+    return TyperOption(
+        param_decls=["--version"],
+        is_flag=True,
+        default=False,
+        is_eager=True,
+        expose_value=False,
+        help="Show the version.",
+        callback=callback,
+    )
+
+
+def _one_line(error: TyperUsageError) -> str:
+    """Typer's message in our form, with the help to look at where the message offers nothing better."""
+    text = " ".join(error.format_message().split()).rstrip(".").replace(". ", "; ")
+    text = text[:1].lower() + text[1:]
+    if error.ctx is None or text.endswith("?"):
+        return text
+    return f"{text}; see '{error.ctx.command_path} --help'"

@@ -1,0 +1,72 @@
+"""`Env`: what a command knows about its surroundings.
+
+Streams, terminals, colour and the place of the store are decided once, here. Commands take an `Env` and look
+at neither `sys` nor `os.environ`, so a test can hand them any surroundings. Nothing here imports Typer: the
+completion of topic names uses this module too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TextIO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Env:
+    """One invocation's surroundings. `store_path` is absolute or relative to the working directory."""
+
+    stdin: TextIO
+    stdout: TextIO
+    stderr: TextIO
+    environ: Mapping[str, str]
+    store_path: str
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+
+    @property
+    def stdin_is_terminal(self) -> bool:
+        return self.stdin.isatty()
+
+    @property
+    def stdout_is_terminal(self) -> bool:
+        return self.stdout.isatty()
+
+    @property
+    def stderr_is_terminal(self) -> bool:
+        return self.stderr.isatty()
+
+
+def current_env() -> Env:
+    """The surroundings of this process, before any option was read."""
+    return Env(
+        stdin=sys.stdin,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        environ=os.environ,
+        store_path=default_store_path(os.environ),
+    )
+
+
+def default_store_path(environ: Mapping[str, str]) -> str:
+    """Where the store lies without `--store`: `AEGIS_STORE`, else below the XDG data directory."""
+    named = environ.get("AEGIS_STORE")
+    if named:
+        return named
+    data = environ.get("XDG_DATA_HOME", "")
+    # The XDG specification has relative paths ignored.
+    if not data.startswith("/"):
+        data = f"{environ.get('HOME') or '~'}/.local/share"
+    return f"{data}/aegis"
+
+
+def uses_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether `stream` gets colour: `NO_COLOR`, then `FORCE_COLOR`, then `TERM=dumb`, then the terminal."""
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR"):
+        return True
+    return environ.get("TERM") != "dumb" and stream.isatty()
