@@ -77,7 +77,7 @@ KEYS: tuple[Key, ...] = (
         name="streaming.durability",
         kind=Kind.DURABILITY,
         default="fsync",
-        help="What an acknowledged message has survived in a new topic: fsync a power cut, os a killed process.",
+        help="What an acknowledged message survives in a new topic: fsync a power cut, os a killed process.",
     ),
     Key(
         name="streaming.consumer.max_poll_records",
@@ -117,7 +117,7 @@ _BY_VARIABLE = {key.variable: key for key in KEYS}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """A setting's value: as written, as used, and where it came from (a file's path, a variable, `default`)."""
+    """A setting's value: as written, as used, and its origin: a path, a variable, `flag` or `default`."""
 
     key: Key
     text: str
@@ -219,8 +219,7 @@ def user_file(environ: Mapping[str, str]) -> str:
 def set_store_value(store_path: str, name: str, text: str) -> Setting:
     """Write one setting into a store's aegis.toml. Raises `SettingError`, `StoreNotFoundError`."""
     path = store_file(store_path)
-    key, value = known(name), text
-    setting = _setting(key, value, path)
+    setting = _setting(known(name), text, path)
     if not os.path.exists(path):
         raise StoreNotFoundError(store_path)
     _write(path, setting)
@@ -254,9 +253,10 @@ def _write(path: str, setting: Setting) -> None:
     table = document
     *parents, last = setting.key.name.split(".")
     for parent in parents:
-        table = table.setdefault(parent, {})
-        if not isinstance(table, dict):
+        inner = table.setdefault(parent, {})
+        if not isinstance(inner, dict):
             raise _no_table(parent, path)
+        table = inner
     table[last] = setting.value if setting.key.kind in (Kind.FLAG, Kind.COUNT) else setting.text
     files.replace_file(path, tomli_w.dumps(document).encode())
 
@@ -286,7 +286,7 @@ def _file_settings(path: str) -> dict[str, Setting]:
 
 
 def _leaves(table: Mapping[str, object], prefix: str, path: str) -> Iterator[tuple[Key, object]]:
-    """Every value in nested tables with its key. Tables are only entered where a known key lies below them."""
+    """Every value in nested tables with its key; a table is entered only where a known key lies below it."""
     for word, value in table.items():
         name = prefix + word
         if name in _BY_NAME:

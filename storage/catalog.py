@@ -1,0 +1,168 @@
+"""The catalog: which topics the store has. Creating, altering and deleting them. FORMAT.md section 2.
+
+Promises: a topic appears, changes and disappears in one rename, and is acknowledged when that is on disk; a
+name that differs from an existing one only in case is refused; a writer that works on a topic when it is
+deleted finds out under its lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from storage import files
+from storage.entry import IndexHeader
+from storage.errors import DamageError, SettingError, TopicExistsError, TopicNotFoundError
+from storage.files import Sync
+from storage.lock import FileLock
+from storage.names import check_name, suggest
+from storage.segment import create_segment
+from storage.topic import ID_BYTES, TOPIC_FILE, Topic, TopicSettings, log_id, read_topic, render_topic
+
+TOPICS = "topics"
+TRASH = "trash"
+_NEW_PREFIX = ".new-"
+
+
+class Catalog:
+    """The topics of one store. Opening it needs no lock; changing it takes the lock of the topics directory."""
+
+    def __init__(self, store_path: str, *, lock_wait_seconds: float) -> None:
+        self._topics_path = os.path.join(store_path, TOPICS)
+        self._trash_path = os.path.join(store_path, TRASH)
+        self._lock_wait_seconds = lock_wait_seconds
+
+    # -- reading --------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """The names of all topics, sorted."""
+        with os.scandir(self._topics_path) as entries:
+            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+
+    def topic(self, name: str) -> Topic:
+        """The topic of this name. Raises `InvalidNameError`, `TopicNotFoundError`, `DamageError`."""
+        check_name(name)
+        try:
+            return read_topic(os.path.join(self._topics_path, name))
+        except (FileNotFoundError, NotADirectoryError):
+            raise TopicNotFoundError(name, suggest(name, self.names())) from None
+
+    def find(self, wanted_log_id: bytes) -> str | None:
+        """The directory of a log, or `None` where its topic is deleted or damaged."""
+        wanted, partition = wanted_log_id[:ID_BYTES], int.from_bytes(wanted_log_id[ID_BYTES:], "little")
+        for name in self.names():
+            try:
+                topic = read_topic(os.path.join(self._topics_path, name))
+            except (FileNotFoundError, DamageError):
+                continue
+            if topic.topic_id == wanted:
+                return topic.partition_directory(partition)
+        return None
+
+    # -- changing -------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = FileLock(os.path.join(self._topics_path, ".lock"), what="the list of topics")
+        try:
+            lock.acquire(timeout_seconds=self._lock_wait_seconds)
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            lock.close()
+
+    def create(self, name: str, settings: TopicSettings, *, now_ms: int) -> Topic:
+        """Make a topic. Raises `InvalidNameError`, `SettingError`, `TopicExistsError`."""
+        check_name(name)
+        settings.check()
+        with self._locked():
+            for existing in self.names():
+                if existing.lower() == name.lower():
+                    raise TopicExistsError(name, existing)
+            topic_id = os.urandom(ID_BYTES)
+            self._remove_unfinished()
+            new = os.path.join(self._topics_path, _NEW_PREFIX + topic_id.hex())
+            files.make_directory(new)
+            for partition in range(settings.partitions):
+                _make_partition(new, topic_id, partition, now_ms=now_ms)
+            files.replace_file(
+                os.path.join(new, TOPIC_FILE), render_topic(topic_id, settings), Sync.TOPIC_CREATE
+            )
+            target = os.path.join(self._topics_path, name)
+            files.step("topic.create")
+            files.rename(new, target)
+            files.sync_directory(self._topics_path, Sync.TOPIC_CREATE)
+            return read_topic(target)
+
+    def alter(self, name: str, settings: TopicSettings, *, now_ms: int) -> Topic:
+        """Replace a topic's settings. The number of partitions can only grow; the key field stays."""
+        settings.check()
+        with self._locked():
+            topic = self.topic(name)
+            if settings.partitions < topic.partitions:
+                raise SettingError(
+                    "partitions",
+                    f"cannot go from {topic.partitions} to {settings.partitions}",
+                    remedy="it can only grow",
+                )
+            for partition in range(topic.partitions, settings.partitions):
+                _make_partition(topic.directory, topic.topic_id, partition, now_ms=now_ms)
+            files.replace_file(
+                os.path.join(topic.directory, TOPIC_FILE), render_topic(topic.topic_id, settings)
+            )
+            return self.topic(name)
+
+    def delete(self, name: str) -> None:
+        """Delete a topic: durably out of sight first, its files after."""
+        with self._locked():
+            topic = self.topic(name)
+            locks: list[FileLock] = []
+            try:
+                for partition in range(topic.partitions):
+                    place = topic.place(partition)
+                    lock = FileLock(
+                        os.path.join(place.directory, "head"),
+                        what=f"topic '{name}' partition {partition}",
+                    )
+                    locks.append(lock)
+                    lock.acquire(timeout_seconds=self._lock_wait_seconds)
+                trashed = os.path.join(self._trash_path, topic.topic_id.hex())
+                files.rename(topic.directory, trashed)
+                files.sync_directory(self._trash_path, Sync.TOPIC_DELETE)
+                files.sync_directory(self._topics_path, Sync.TOPIC_DELETE)
+                files.step("topic.deleted")
+            finally:
+                for lock in locks:
+                    lock.close()
+            self.empty_trash()
+
+    def empty_trash(self) -> None:
+        """Remove what deletions left, also those that were cut short."""
+        for name in os.listdir(self._trash_path):
+            _remove_tree(os.path.join(self._trash_path, name))
+
+    def _remove_unfinished(self) -> None:
+        for name in os.listdir(self._topics_path):
+            if name.startswith(_NEW_PREFIX):
+                _remove_tree(os.path.join(self._topics_path, name))
+
+
+def _make_partition(topic_directory: str, topic_id: bytes, partition: int, *, now_ms: int) -> None:
+    directory = os.path.join(topic_directory, str(partition))
+    files.make_directory(directory)
+    create_segment(directory, IndexHeader(log_id(topic_id, partition), 0, 0, now_ms))
+
+
+def _remove_tree(path: str) -> None:
+    """Remove a topic's directory: files, partitions, itself. Deeper than that nothing of a topic lies."""
+    for partition in os.scandir(path):
+        if partition.is_dir(follow_symlinks=False):
+            for file in os.scandir(partition.path):
+                files.unlink(file.path)
+            files.remove_directory(partition.path)
+        else:
+            files.unlink(partition.path)
+    files.remove_directory(path)

@@ -1,0 +1,227 @@
+"""The journal: the only place where anything commits. FORMAT.md section 3.
+
+Promises:
+
+- Records have one order, that of their sequence; a record is whole before the tail moves past it.
+- `wait_durable` returns only when the record and all before it are on disk. One process syncs for all who
+  wait; a syncer that is stopped delays the others by milliseconds, then another lane takes over.
+- A failed sync is seen by every process, and the store refuses writes until it was verified.
+- No one waits under the append lock for a checkpoint: a full file is followed by a free or a new one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import NamedTuple
+
+from storage import files, journal_file
+from storage.errors import StoreFailedError, SyncFailedError
+from storage.files import Sync
+from storage.journal_file import FILES_MAX, HEADER_BYTES, FileHeader, file_path
+from storage.journal_record import Location, Part, encode_record, record_bytes, seal
+from storage.lock import FileLock
+from storage.shared_page import LANES, SharedPage, Tail
+
+FILE_BYTES = 8 * 1024 * 1024
+# A sync takes well under this on a disk that works; a lane without progress for so long is not waited for.
+_STALL_SECONDS = 0.01
+_NAP_SECONDS = 0.004
+FAILED_FILE = "failed"
+
+
+class Committed(NamedTuple):
+    """A record in the journal, not yet durable: where it lies, and its parts as they must be applied."""
+
+    location: Location
+    parts: list[Part]
+
+
+class Journal:
+    """The open journal of one store, for appending. The epoch must be current: see recovery."""
+
+    def __init__(
+        self, path: str, *, salt: int, page: SharedPage, lock_wait_seconds: float, file_bytes: int = FILE_BYTES
+    ) -> None:
+        self.path = path
+        self.salt = salt
+        self.page = page
+        self._file_bytes = file_bytes
+        self._lock_wait_seconds = lock_wait_seconds
+        self._append_lock = FileLock(os.path.join(path, "append.lock"), what="the journal")
+        self._lanes = [
+            FileLock(os.path.join(path, f"sync{lane}.lock"), what="the journal's sync") for lane in range(LANES)
+        ]
+        self._fds: dict[int, int] = {}
+        self.wants_checkpoint = False
+
+    def close(self) -> None:
+        """Close every file."""
+        for fd in self._fds.values():
+            files.close_file(fd)
+        self._fds.clear()
+        for lock in (self._append_lock, *self._lanes):
+            lock.close()
+
+    def check_healthy(self) -> None:
+        """Raise `StoreFailedError` if some sync failed and nothing verified the store since."""
+        if self.page.failed:
+            raise StoreFailedError(os.path.dirname(self.path), failure_reason(self.path) or "unknown")
+
+    @property
+    def end(self) -> Location:
+        """Where the next record will lie."""
+        tail = self.page.tail
+        return Location(tail.file, tail.position, tail.sequence)
+
+    def append(self, parts: list[Part], *, now_ms: int) -> Committed:
+        """Add one record. It is committed, in order, but durable only after `wait_durable`."""
+        length = record_bytes(parts)
+        assert length <= self._file_bytes - HEADER_BYTES, "a record must fit into one journal file"
+        self._append_lock.acquire(timeout_seconds=self._lock_wait_seconds)
+        try:
+            tail = self.page.tail
+            if tail.position + length > self._file_bytes:
+                tail = self._switch(tail)
+            sealed = seal(parts, tail.sequence)
+            raw, crc = encode_record(
+                sealed,
+                salt=self.salt,
+                sequence=tail.sequence,
+                previous_crc=tail.previous_crc,
+                synced=self.page.synced,
+                written_ms=now_ms,
+                process=os.getpid(),
+            )
+            files.step("journal.append")
+            files.write_at(self._fd(tail.file), raw, tail.position)
+            files.step("journal.written")
+            # Only now, with the whole record there: a process that dies before leaves no record.
+            self.page.tail = Tail(tail.sequence + 1, tail.file, tail.position + length, crc)
+            files.step("journal.moved")
+        finally:
+            self._append_lock.release()
+        return Committed(Location(tail.file, tail.position, tail.sequence), sealed)
+
+    def _fd(self, number: int) -> int:
+        fd = self._fds.get(number)
+        if fd is None:
+            fd = self._fds[number] = files.open_file(file_path(self.path, number))
+        return fd
+
+    def _switch(self, tail: Tail) -> Tail:
+        """Go on in another file, under the append lock: the full one is durable before the next is written."""
+        self._sync_file(tail.file, Sync.JOURNAL_SWITCH)
+        number = self._free_file()
+        header = FileHeader(self.salt, tail.sequence, tail.file)
+        files.write_at(self._fd(number), header.encode(), 0)
+        self.wants_checkpoint = True
+        files.step("journal.switched")
+        tail = Tail(tail.sequence, number, HEADER_BYTES, tail.previous_crc)
+        self.page.tail = tail
+        return tail
+
+    def _free_file(self) -> int:
+        numbers = journal_file.existing_files(self.path)
+        for number in numbers:
+            header = journal_file.read_header(self.path, number)
+            if header is not None and header.salt != self.salt:
+                return number
+        number = next(n for n in range(FILES_MAX + 1) if n not in numbers)
+        journal_file.create_file(self.path, number, size_bytes=self._file_bytes)
+        return number
+
+    def wait_durable(self, sequence: int) -> None:
+        """Return once the record of this sequence, and all before it, are on disk.
+
+        Raises `SyncFailedError` when the disk fails: whether the record is on disk is then in doubt.
+        """
+        page = self.page
+        began = 0.0
+        while page.synced <= sequence:
+            if page.failed:
+                raise SyncFailedError(self.path, failure_reason(self.path) or "another process's sync failed")
+            if not began:
+                began = time.monotonic()
+                patient = True
+            else:
+                patient = time.monotonic() - began < _STALL_SECONDS
+            if not self._sync_in_a_lane(1 if patient else LANES):
+                if patient:
+                    page.sleep(sequence + 1, timeout_seconds=_NAP_SECONDS)
+                else:
+                    # Every lane's holder is stopped: sync for oneself alone, and tell nobody.
+                    self._sync_alone(sequence)
+                    return
+
+    def _sync_in_a_lane(self, lanes: int) -> bool:
+        for lane in range(lanes):
+            lock = self._lanes[lane]
+            if lock.try_acquire():
+                try:
+                    self._sync_for_all(lane)
+                finally:
+                    lock.release()
+                self.page.wake()
+                return True
+        return False
+
+    def _sync_for_all(self, lane: int) -> None:
+        page = self.page
+        abandoned = page.intent(lane)
+        if abandoned is not None:
+            # The last holder died while it synced. If its sync had failed, the kernel has told nobody else
+            # and holds the pages for clean: write them again, so that this sync speaks for them.
+            self._rewrite(abandoned)
+            self._sync_file(abandoned, Sync.JOURNAL_COMMIT)
+        # The target is read before the sync, never after: what is appended meanwhile is not covered. Files
+        # before the tail's were synced when they were left.
+        tail = page.tail
+        page.set_intent(lane, tail.file)
+        files.step("journal.sync")
+        self._sync_file(tail.file, Sync.JOURNAL_COMMIT)
+        files.step("journal.synced")
+        page.advance_synced(lane, tail.sequence)
+        page.set_intent(lane, None)
+
+    def _sync_alone(self, sequence: int) -> None:
+        tail = self.page.tail
+        assert tail.sequence > sequence
+        self._sync_file(tail.file, Sync.JOURNAL_COMMIT)
+
+    def _sync_file(self, number: int, promise: Sync) -> None:
+        try:
+            files.sync(self._fd(number), promise, file_path(self.path, number))
+        except SyncFailedError as error:
+            self.fail(str(error.reason))
+            raise
+
+    def _rewrite(self, number: int) -> None:
+        fd = self._fd(number)
+        tail = self.page.tail
+        end = tail.position if tail.file == number else self._file_bytes
+        position = 0
+        while position < end:
+            piece = os.pread(fd, min(1 << 20, end - position), position)
+            if not piece:
+                return
+            files.write_at(fd, piece, position)
+            position += len(piece)
+
+    def fail(self, reason: str) -> None:
+        """Make every process refuse writes until the store was verified."""
+        self.page.set_failed(True)
+        try:
+            files.replace_file(os.path.join(self.path, FAILED_FILE), reason.encode())
+        except (OSError, SyncFailedError):
+            # The mark in the page stands; a disk that cannot take a file cannot take an append either.
+            return
+
+
+def failure_reason(journal_path: str) -> str | None:
+    """Why the store refuses writes, or `None` if it does not."""
+    try:
+        with open(os.path.join(journal_path, FAILED_FILE), encoding="utf-8", errors="replace") as file:
+            return file.read(500)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,69 @@
+"""The few calls of the C library that Python does not offer: fallocate and futex.
+
+ctypes is loaded with this module, so it is imported only where one of these is needed.
+
+Numbers are those of the Linux kernel's headers (linux/futex.h, asm/unistd.h).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import platform
+
+_FUTEX_WAIT = 0
+_FUTEX_WAKE = 1
+_FUTEX_NUMBER = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}.get(
+    platform.machine()
+)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+def fallocate(fd: int, mode: int, position: int, length: int) -> None:
+    """Manipulate the blocks of a file; see fallocate(2). Raises OSError; does nothing where there is none."""
+    call = getattr(_libc, "fallocate64", None) or getattr(_libc, "fallocate", None)
+    if call is None:
+        return
+    if call(fd, mode, ctypes.c_int64(position), ctypes.c_int64(length)) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+class Futex:
+    """One 32-bit word in a shared mapping on which processes sleep and wake each other.
+
+    `wait` returns when woken, when the word differs from `seen`, or after the timeout: callers look again
+    at what they wait for. Where the kernel has no futex, it is a short sleep.
+    """
+
+    def __init__(self, page: mmap.mmap, position: int) -> None:
+        self._word = ctypes.c_uint32.from_buffer(page, position)
+        self._address = ctypes.c_void_p(ctypes.addressof(self._word))
+
+    def value(self) -> int:
+        return self._word.value
+
+    def wait(self, seen: int, *, timeout_seconds: float) -> None:
+        if _FUTEX_NUMBER is None:
+            import time
+
+            time.sleep(min(timeout_seconds, 0.001))
+            return
+        timeout = _Timespec(int(timeout_seconds), int(timeout_seconds % 1 * 1e9))
+        _libc.syscall(
+            _FUTEX_NUMBER, self._address, _FUTEX_WAIT, ctypes.c_uint32(seen), ctypes.byref(timeout), None, 0
+        )
+
+    def wake_all(self) -> None:
+        self._word.value = (self._word.value + 1) & 0xFFFFFFFF
+        if _FUTEX_NUMBER is not None:
+            _libc.syscall(_FUTEX_NUMBER, self._address, _FUTEX_WAKE, ctypes.c_int(0x7FFFFFFF), None, None, 0)
+
+    def close(self) -> None:
+        """Let go of the mapping, so that it can be unmapped."""
+        del self._word

@@ -1,0 +1,182 @@
+"""Recovery: what happens before the first append under a new identity. FORMAT.md section 7.
+
+    sync the journal; replay it; drop what it does not know; sync all that; begin a new epoch
+
+Promises: what was acknowledged is there afterwards, and what a reader could have seen; a record is applied
+wholly or not at all; a power cut at any moment of it, however often, changes nothing of that. Nothing that
+was committed is deleted: bytes behind the last entry are put aside, damage is kept and reported.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from storage import files, journal_file
+from storage.catalog import TOPICS, Catalog
+from storage.entry import ENTRY_BYTES
+from storage.epoch import Epoch, Identity, new_salt, read_epoch, write_epoch
+from storage.errors import DamageError
+from storage.files import Sync
+from storage.journal import FILE_BYTES
+from storage.journal_file import HEADER_BYTES, FileHeader, Gap
+from storage.journal_record import Kind
+from storage.journal_scan import scan
+from storage.quarantine import set_aside
+from storage.replay import Replay
+from storage.segment import Segment, data_path, segment_bases
+from storage.shared_page import SharedPage, Tail
+from storage.topic import read_topic
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What the old journal held: the slots that it vouches for, and where it is damaged."""
+
+    first_sequence: int | None = None
+    next_sequence: int = 1
+    slots: set[tuple[bytes, int, int]] = field(default_factory=set)
+    gaps: list[Gap] = field(default_factory=list)
+
+    def vouches_for(self, log_id: bytes, segment: int, slot: int, sequence: int) -> bool:
+        if self.first_sequence is None or sequence < self.first_sequence:
+            return True  # checkpointed
+        if (log_id, segment, slot) in self.slots:
+            return True
+        # The journal is damaged there. An entry is written only after its record was durable: it stands.
+        return any(gap.first_sequence <= sequence < gap.end_sequence for gap in self.gaps)
+
+
+def recover(store_path: str, *, identity: Identity, page: SharedPage, now_ms: int) -> Epoch:
+    """Bring the segments up to the journal and begin a new epoch. The caller is alone in the store."""
+    journal_path = os.path.join(store_path, "journal")
+    catalog = Catalog(store_path, lock_wait_seconds=0.0)
+    old = read_epoch(journal_path)
+    salt = old.salt if old is not None else _newest_salt(journal_path)
+    findings = _Findings(next_sequence=old.first_sequence if old is not None else 1)
+    if salt is not None:
+        _sync_journal(journal_path, salt)
+        _replay(journal_path, salt, catalog, findings)
+        _drop_unvouched(store_path, findings)
+    files.step("recovery.applied")
+    epoch = Epoch(new_salt(), findings.next_sequence, identity, now_ms)
+    tail = _first_file(journal_path, epoch)
+    write_epoch(journal_path, epoch)
+    page.reset(salt=epoch.salt, tail=tail)
+    files.step("recovery.done")
+    return epoch
+
+
+def _newest_salt(journal_path: str) -> int | None:
+    """The salt of the newest file, for a journal whose epoch file is missing or damaged."""
+    headers = [
+        header
+        for number in journal_file.existing_files(journal_path)
+        if (header := journal_file.read_header(journal_path, number)) is not None and header.live
+    ]
+    return max(headers, key=lambda header: header.first_sequence).salt if headers else None
+
+
+def _sync_journal(journal_path: str, salt: int) -> None:
+    # In a copy, or after a remount, the records may be in the page cache only: what follows shows them.
+    for live in journal_file.live_files(journal_path, salt=salt):
+        path = journal_file.file_path(journal_path, live.number)
+        fd = files.open_file(path)
+        try:
+            files.sync(fd, Sync.RECOVERY_JOURNAL, path)
+        finally:
+            files.close_file(fd)
+
+
+def _replay(journal_path: str, salt: int, catalog: Catalog, findings: _Findings) -> None:
+    replay = Replay(catalog.find, file_sync=Sync.RECOVERY_FILE, directory_sync=Sync.RECOVERY_DIRECTORY)
+    for item in scan(journal_path, salt=salt):
+        if isinstance(item, Gap):
+            findings.gaps.append(item)
+            continue
+        record = item.record
+        if findings.first_sequence is None:
+            findings.first_sequence = record.sequence
+        findings.next_sequence = record.sequence + 1
+        for part in record.parts:
+            if part.kind is Kind.BATCHES:
+                for index in range(len(part.entries)):
+                    findings.slots.add((part.log_id, part.segment, part.first_slot + index))
+        replay.apply(record)
+    if findings.first_sequence is None:
+        findings.first_sequence = findings.next_sequence
+    replay.sync()
+
+
+def _drop_unvouched(store_path: str, findings: _Findings) -> None:
+    """Drop entries that the journal's end has left behind, and lay aside bytes that no entry names."""
+    topics = os.path.join(store_path, TOPICS)
+    for name in sorted(os.listdir(topics)):
+        if name.startswith("."):
+            continue
+        try:
+            topic = read_topic(os.path.join(topics, name))
+        except (DamageError, FileNotFoundError):
+            continue  # reported by whoever opens it; its logs are left as they are
+        for partition in range(topic.partitions):
+            place = topic.place(partition)
+            bases = segment_bases(place.directory) if os.path.isdir(place.directory) else []
+            for base in reversed(bases):
+                if not _drop_from_segment(store_path, place.directory, place.log_id, base, findings):
+                    break
+
+
+def _drop_from_segment(
+    store_path: str, directory: str, log_id: bytes, base: int, findings: _Findings
+) -> bool:
+    """Returns whether the segment before this one may need the same."""
+    segment = Segment(directory, base)
+    count = segment.slot_count()
+    kept, data_end, meta_end, whole = 0, 0, 0, False
+    for slot in range(count - 1, 0, -1):
+        entry = segment.read_entry(slot)
+        if entry is None:
+            continue
+        if findings.vouches_for(log_id, base, slot, entry.sequence):
+            kept, data_end, meta_end = slot, entry.data_end, entry.meta_end
+            whole = findings.first_sequence is None or entry.sequence < findings.first_sequence
+            break
+    changed = False
+    if count > kept + 1:
+        files.truncate(segment.index_fd, (kept + 1) * ENTRY_BYTES)
+        changed = True
+    if os.fstat(segment.data_fd).st_size > data_end:
+        set_aside(store_path, data_path(directory, base), segment.data_fd, data_end)
+        files.truncate(segment.data_fd, data_end)
+        changed = True
+    if segment.has_meta_file and os.fstat(segment.meta_fd).st_size > meta_end:
+        files.truncate(segment.meta_fd, meta_end)
+        changed = True
+    if changed:
+        segment.sync(Sync.RECOVERY_FILE)
+    return not whole
+
+
+def _first_file(journal_path: str, epoch: Epoch) -> Tail:
+    """Prepare the journal file in which the new epoch begins; older files stay until the epoch is durable."""
+    old = journal_file.existing_files(journal_path)
+    number = next((n for n in old if _is_free(journal_path, n)), None)
+    if number is None:
+        number = next(n for n in range(journal_file.FILES_MAX + 1) if n not in old)
+        journal_file.create_file(journal_path, number, size_bytes=FILE_BYTES)
+    path = journal_file.file_path(journal_path, number)
+    fd = files.open_file(path)
+    try:
+        header = FileHeader(epoch.salt, epoch.first_sequence, number)
+        files.write_at(fd, header.encode(), 0)
+        files.sync(fd, Sync.EPOCH, path)
+    finally:
+        files.close_file(fd)
+    return Tail(epoch.first_sequence, number, HEADER_BYTES, 0)
+
+
+def _is_free(journal_path: str, number: int) -> bool:
+    header = journal_file.read_header(journal_path, number)
+    if header is None or header.live:
+        return False
+    return os.stat(journal_file.file_path(journal_path, number)).st_size == FILE_BYTES

@@ -1,0 +1,125 @@
+"""Applying journal records again, for a checkpoint or a recovery. FORMAT.md section 7.
+
+Promises: applying is idempotent; a part of a log that was deleted, or of a segment that retention removed or
+a rewrite replaced, is skipped; `sync` makes durable all that was applied, in bounded groups of open files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from storage import files
+from storage.entry import IndexHeader
+from storage.files import Sync
+from storage.journal_record import Kind, Part, Record
+from storage.segment import (
+    Segment,
+    create_segment,
+    data_path,
+    index_path,
+    meta_path,
+    segment_bases,
+)
+
+_OPEN_SEGMENTS_MAX = 100
+
+
+class Replay:
+    """One run over journal records. `find` gives the directory of a log, or `None` where it is deleted."""
+
+    def __init__(
+        self, find: Callable[[bytes], str | None], *, file_sync: Sync, directory_sync: Sync
+    ) -> None:
+        self._find = find
+        self._file_sync = file_sync
+        self._directory_sync = directory_sync
+        self._directories: dict[bytes, str | None] = {}
+        self._segments: dict[tuple[str, int], Segment] = {}
+        self._changed_directories: set[str] = set()
+
+    def apply(self, record: Record) -> None:
+        """Apply all parts of a record."""
+        for part in record.parts:
+            if part.log_id not in self._directories:
+                self._directories[part.log_id] = self._find(part.log_id)
+            directory = self._directories[part.log_id]
+            if directory is None:
+                continue
+            if part.kind is Kind.BATCHES:
+                self._apply_batches(directory, part)
+            elif part.kind is Kind.TRIM:
+                self._apply_trim(directory, part.segment)
+
+    def _apply_batches(self, directory: str, part: Part) -> None:
+        segment = self._open(directory, part)
+        if segment is None:
+            return
+        header = segment.read_header()
+        if header is not None and header.generation == part.generation:
+            segment.apply(part)
+
+    def _open(self, directory: str, part: Part) -> Segment | None:
+        key = (directory, part.segment)
+        segment = self._segments.get(key)
+        if segment is not None:
+            return segment
+        if len(self._segments) >= _OPEN_SEGMENTS_MAX:
+            self._sync_segments()
+        try:
+            segment = Segment(directory, part.segment)
+        except FileNotFoundError:
+            try:
+                bases = segment_bases(directory)
+            except FileNotFoundError:
+                return None  # deleted since
+            if bases and part.segment < bases[0]:
+                return None  # below the start
+            entry = part.entries[0]
+            header = IndexHeader(part.log_id, part.segment, part.generation, entry.append_time_ms)
+            create_segment(directory, header)
+            segment = Segment(directory, part.segment)
+        self._segments[key] = segment
+        if part.meta and not segment.has_meta_file:
+            self._changed_directories.add(directory)
+        return segment
+
+    def _apply_trim(self, directory: str, start_offset: int) -> None:
+        trim(directory, start_offset)
+        self._changed_directories.add(directory)
+
+    def sync(self) -> None:
+        """Make everything that was applied durable."""
+        self._sync_segments()
+        for directory in sorted(self._changed_directories):
+            if os.path.isdir(directory):
+                files.sync_directory(directory, self._directory_sync)
+        self._changed_directories.clear()
+
+    def _sync_segments(self) -> None:
+        for segment in self._segments.values():
+            segment.sync(self._file_sync)
+        self._segments.clear()
+
+
+def trim(directory: str, start_offset: int) -> int:
+    """Remove the segments wholly below `start_offset`, oldest first; returns how many bytes that freed.
+
+    The index goes last: a segment without its messages is gone, messages without their index would not be.
+    """
+    freed = 0
+    try:
+        bases = segment_bases(directory)
+    except FileNotFoundError:
+        return 0
+    for base in bases[:-1]:
+        if base >= start_offset:
+            break
+        for path in (data_path(directory, base), meta_path(directory, base), index_path(directory, base)):
+            try:
+                freed += os.stat(path).st_size
+            except FileNotFoundError:
+                continue
+            files.unlink(path)
+            files.step("trim.unlinked")
+    return freed

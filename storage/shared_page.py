@@ -1,0 +1,143 @@
+"""The page that all processes of a store map: the journal's tail, how far it is synced, a place to sleep.
+
+It is a cache in memory, never a promise: a power cut may leave anything in it, and a page whose salt is not
+the current epoch's is made anew by recovery. Within one boot it survives the death of any process at any
+instruction: the tail is kept twice, the copy that is not current is written first, and one aligned store of
+the version switches to it. Layout in FORMAT.md section 3.4.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING, NamedTuple
+
+from storage import files
+
+if TYPE_CHECKING:
+    from storage.libc import Futex
+
+PAGE_BYTES = 4096
+LANES = 2
+
+# Words of 64 bits, in the machine's byte order: the page never leaves the machine.
+_SALT = 0
+_TAIL_VERSION = 1
+_TAIL = 2  # two copies of four words: sequence, file, position, crc of the last record
+_SYNCED = 16  # a word a lane
+_INTENT = 18  # a word a lane: the file that is being synced, plus one
+_SLEEPERS = 24
+_FAILED = 25
+_FUTEX_BYTE = 26 * 8
+
+
+class Tail(NamedTuple):
+    """Where the journal ends: the next record's sequence, file and position; the last record's CRC."""
+
+    sequence: int
+    file: int
+    position: int
+    previous_crc: int
+
+
+class SharedPage:
+    """The mapped page at `path`, which is made when it is missing."""
+
+    def __init__(self, path: str) -> None:
+        fd = files.open_file(path, create=True)
+        try:
+            files.truncate(fd, PAGE_BYTES)
+            self._map = mmap.mmap(fd, PAGE_BYTES)
+        finally:
+            files.close_file(fd)
+        self._words = memoryview(self._map).cast("Q")
+        self._futex: Futex | None = None
+
+    @property
+    def salt(self) -> int:
+        return self._words[_SALT]
+
+    def reset(self, *, salt: int, tail: Tail) -> None:
+        """Begin an epoch: everything below `tail` is durable. Only recovery calls this, alone in the store."""
+        words = self._words
+        words[_SALT] = 0
+        for index in range(_TAIL_VERSION, _FUTEX_BYTE // 8):
+            words[index] = 0
+        self.tail = tail
+        for lane in range(LANES):
+            words[_SYNCED + lane] = tail.sequence
+        words[_SALT] = salt
+
+    @property
+    def tail(self) -> Tail:
+        words = self._words
+        while True:
+            version = words[_TAIL_VERSION]
+            at = _TAIL + 4 * (version & 1)
+            tail = Tail(words[at], words[at + 1], words[at + 2], words[at + 3])
+            # A copy is only ever rewritten after the version has moved on.
+            if words[_TAIL_VERSION] == version:
+                return tail
+
+    @tail.setter
+    def tail(self, tail: Tail) -> None:
+        words = self._words
+        version = words[_TAIL_VERSION] + 1
+        at = _TAIL + 4 * (version & 1)
+        words[at], words[at + 1], words[at + 2], words[at + 3] = tail
+        words[_TAIL_VERSION] = version
+
+    @property
+    def synced(self) -> int:
+        """The sequence below which every record is durable."""
+        return max(self._words[_SYNCED], self._words[_SYNCED + 1])
+
+    def advance_synced(self, lane: int, sequence: int) -> None:
+        """Say that all below `sequence` is durable. Only the holder of the lane's lock may."""
+        # How far is synced only ever grows, whatever a process that was stopped for long still believes.
+        if sequence > self._words[_SYNCED + lane]:
+            self._words[_SYNCED + lane] = sequence
+
+    def intent(self, lane: int) -> int | None:
+        """The journal file that the lane's last holder was about to sync and did not finish."""
+        word = self._words[_INTENT + lane]
+        return word - 1 if word else None
+
+    def set_intent(self, lane: int, file: int | None) -> None:
+        self._words[_INTENT + lane] = 0 if file is None else file + 1
+
+    @property
+    def failed(self) -> bool:
+        """Whether some process saw a sync fail."""
+        return bool(self._words[_FAILED])
+
+    def set_failed(self, failed: bool) -> None:
+        self._words[_FAILED] = int(failed)
+
+    def sleep(self, until_sequence: int, *, timeout_seconds: float) -> None:
+        """Sleep until somebody says that more is durable, at most this long."""
+        futex = self._open_futex()
+        seen = futex.value()
+        self._words[_SLEEPERS] = 1
+        if self.synced < until_sequence:
+            futex.wait(seen, timeout_seconds=timeout_seconds)
+
+    def wake(self) -> None:
+        """Wake all who sleep; costs nothing when nobody does."""
+        if self._words[_SLEEPERS]:
+            self._words[_SLEEPERS] = 0
+            self._open_futex().wake_all()
+
+    def _open_futex(self) -> Futex:
+        if self._futex is None:
+            from storage.libc import Futex
+
+            self._futex = Futex(self._map, _FUTEX_BYTE)
+        return self._futex
+
+    def close(self) -> None:
+        """Unmap the page."""
+        if self._futex is not None:
+            self._futex.close()
+            self._futex = None
+        self._words.release()
+        self._map.close()

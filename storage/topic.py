@@ -1,0 +1,167 @@
+"""A topic: its identity and its settings, as `topic.toml` holds them. FORMAT.md section 2.
+
+The file is replaced whole, so it is always the old or the new one. The id is given at creation and never used
+again: a topic that was deleted and created again is another topic.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+from storage.errors import DamageError, SettingError
+from storage.log import LogPlace, settings_stamp
+
+TOPIC_FILE = "topic.toml"
+PARTITIONS_MAX = 10_000
+ID_BYTES = 12
+SEGMENT_BYTES_DEFAULT = 1 << 30
+SEGMENT_BYTES_MIN = 4096
+SEGMENT_AGE_DEFAULT_MS = 7 * 24 * 3600 * 1000
+_TOML_BYTES_MAX = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSettings:
+    """What a topic's owner can choose. Times are milliseconds; `None` means without limit or not set.
+
+    `key` names the field of a message that is its key. `durability` is `fsync` (acknowledged when on disk) or
+    `os` (acknowledged when the operating system has it). `cleanup` is `delete` or `compact`.
+    """
+
+    partitions: int = 1
+    key: str | None = None
+    retention_ms: int | None = None
+    retention_bytes: int | None = None
+    segment_bytes: int = SEGMENT_BYTES_DEFAULT
+    segment_age_ms: int = SEGMENT_AGE_DEFAULT_MS
+    durability: str = "fsync"
+    cleanup: str = "delete"
+    max_message_bytes: int | None = None
+
+    def check(self) -> None:
+        """Raise `SettingError` for a value that cannot be used."""
+        if not 1 <= self.partitions <= PARTITIONS_MAX:
+            raise SettingError(
+                "partitions", f"is {self.partitions}", remedy=f"use 1 to {PARTITIONS_MAX}"
+            )
+        if self.segment_bytes < SEGMENT_BYTES_MIN:
+            raise SettingError(
+                "segment-bytes", f"is {self.segment_bytes}", remedy=f"use {SEGMENT_BYTES_MIN} or more"
+            )
+        if self.segment_age_ms < 1000:
+            raise SettingError("segment-age", f"is {self.segment_age_ms} ms", remedy="use 1s or more")
+        if self.durability not in ("fsync", "os"):
+            raise SettingError("durability", f"is '{self.durability}'", remedy="use fsync or os")
+        if self.cleanup not in ("delete", "compact"):
+            raise SettingError("cleanup", f"is '{self.cleanup}'", remedy="use delete or compact")
+        if self.key is not None and not 1 <= len(self.key) <= 1000:
+            raise SettingError("key", "is no field name", remedy="use 1 to 1000 characters")
+        for name in ("retention_ms", "retention_bytes", "max_message_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SettingError(name.replace("_", "-"), f"is {value}", remedy="use 1 or more")
+
+
+def check_replication_factor(factor: int) -> None:
+    """Raise `SettingError` for what a store on one machine cannot give."""
+    if factor != 1:
+        raise SettingError(
+            "replication-factor",
+            f"is {factor}",
+            remedy="a local store keeps one copy, use 1; more needs a cluster such as Apache Kafka",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """One topic as it was when its settings were read. `stamp` changes whenever they are replaced."""
+
+    name: str
+    directory: str
+    topic_id: bytes
+    settings: TopicSettings
+    stamp: tuple[int, int]
+
+    @property
+    def partitions(self) -> int:
+        return self.settings.partitions
+
+    def partition_directory(self, partition: int) -> str:
+        return os.path.join(self.directory, str(partition))
+
+    def place(self, partition: int) -> LogPlace:
+        """Where one partition's log lies."""
+        return LogPlace(
+            directory=self.partition_directory(partition),
+            log_id=log_id(self.topic_id, partition),
+            topic=self.name,
+            partition=partition,
+            settings_path=os.path.join(self.directory, TOPIC_FILE),
+            settings_stamp=self.stamp,
+            segment_bytes=self.settings.segment_bytes,
+            segment_age_ms=self.settings.segment_age_ms,
+        )
+
+
+def log_id(topic_id: bytes, partition: int) -> bytes:
+    """What names a partition in the journal, whatever its topic is called."""
+    return topic_id + partition.to_bytes(4, "little")
+
+
+def render_topic(topic_id: bytes, settings: TopicSettings) -> bytes:
+    """The text of a `topic.toml`."""
+    rows = [f'id = "{topic_id.hex()}"']
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if isinstance(value, str):
+            rows.append(f"{field.name} = {_toml_string(value)}")
+        elif value is not None:
+            rows.append(f"{field.name} = {value}")
+    return ("\n".join(rows) + "\n").encode()
+
+
+def _toml_string(text: str) -> str:
+    escaped = "".join(
+        f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 or c in '"\\' else c for c in text
+    )
+    return f'"{escaped}"'
+
+
+def read_topic(directory: str) -> Topic:
+    """Read a topic. Raises FileNotFoundError where there is none and `DamageError` for a file that is not one."""
+    import tomllib
+
+    path = os.path.join(directory, TOPIC_FILE)
+    stamp = settings_stamp(path)
+    with open(path, "rb") as file:
+        raw = file.read(_TOML_BYTES_MAX)
+    try:
+        table = tomllib.loads(raw.decode())
+        topic_id = bytes.fromhex(table.pop("id"))
+        settings = _settings_of(table)
+        settings.check()
+        if len(topic_id) != ID_BYTES:
+            raise ValueError(f"the id has {len(topic_id)} bytes, not {ID_BYTES}")
+    except (ValueError, KeyError, TypeError, SettingError) as error:
+        raise DamageError(path, f"it is not a topic's settings ({error})") from error
+    return Topic(
+        name=os.path.basename(directory),
+        directory=directory,
+        topic_id=topic_id,
+        settings=settings,
+        stamp=stamp,
+    )
+
+
+def _settings_of(table: Mapping[str, object]) -> TopicSettings:
+    known = {field.name: field for field in fields(TopicSettings)}
+    defaults = TopicSettings()
+    for name, value in table.items():
+        if name not in known:
+            raise ValueError(f"unknown setting '{name}'")
+        wanted = str if isinstance(getattr(defaults, name), str) or name == "key" else int
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise ValueError(f"'{name}' is not of type {wanted.__name__}")
+    return replace(defaults, **table)  # type: ignore[arg-type]
