@@ -1,7 +1,8 @@
 """The process `aegis`: from arguments to an exit code.
 
 Everything that goes wrong arrives here and becomes one line on stderr and one exit code (`exits.py`); no
-other place prints an error or ends the process. A reader that went away (`aegis consume t | head`) is no error.
+other place prints an error or ends the process. A reader that went away (`aegis consume t | head`) is no
+error.
 
 `--version` and the names for TAB are answered before Typer is imported, since they must feel instant. Imports
 stay inside `main`, so that Ctrl-C during one of them ends as quietly as at any other time.
@@ -9,6 +10,7 @@ stay inside `main`, so that Ctrl-C during one of them ends as quietly as at any 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -93,6 +95,9 @@ def _open_missing_streams() -> None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Data is UTF-8 whatever the locale says, and a path that is not comes out as it went in.
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def _end_on_sigterm() -> None:

@@ -7,7 +7,7 @@ completions are generated files (`reference/`), and plain help does not cost the
 from __future__ import annotations
 
 import typer
-from typer._click.exceptions import NoArgsIsHelpError
+from typer._click.exceptions import NoArgsIsHelpError, NoSuchOption
 from typer._click.exceptions import UsageError as TyperUsageError
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
@@ -101,8 +101,10 @@ def _version_option() -> TyperOption:
 
 def _one_line(error: TyperUsageError) -> str:
     """Typer's message in our form, with the help to look at where the message offers nothing better."""
-    text = " ".join(error.format_message().split()).rstrip(".").replace(". ", "; ")
-    text = text[:1].lower() + text[1:]
+    if isinstance(error, NoSuchOption) and error.possibilities:
+        return f"no such option: {error.option_name}; did you mean '{min(error.possibilities)}'?"
+    sentences = " ".join(error.format_message().split()).rstrip(".").split(". ")
+    text = "; ".join(sentence[:1].lower() + sentence[1:] for sentence in sentences)
     if error.ctx is None or text.endswith("?"):
         return text
     return f"{text}; see '{error.ctx.command_path} --help'"

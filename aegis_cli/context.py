@@ -59,7 +59,7 @@ def default_store_path(environ: Mapping[str, str]) -> str:
     data = environ.get("XDG_DATA_HOME", "")
     # The XDG specification has relative paths ignored.
     if not data.startswith("/"):
-        data = f"{environ.get('HOME') or '~'}/.local/share"
+        data = os.path.expanduser("~/.local/share")  # noqa: PTH111 - a start has no use for pathlib
     return f"{data}/aegis"
 
 
