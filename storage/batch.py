@@ -11,7 +11,12 @@ in order, duplicates kept, or `null` for none.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from storage.meta import Columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +60,117 @@ class Message:
     value: bytes
     key: bytes | None
     headers: bytes | None
+
+
+class Batch:
+    """Records of one partition as they were read: their lines as one buffer, the rest only when asked.
+
+    `offsets()` and the other columns have `count` items. A topic that declares its key as a field of the
+    message has no stored keys: they are read out of the values.
+    """
+
+    __slots__ = ("_columns", "_key_field", "_offsets", "append_time_ms", "count", "lines", "partition", "topic")
+
+    def __init__(
+        self,
+        *,
+        topic: str,
+        partition: int,
+        offsets: range | list[int],
+        lines: bytes,
+        append_time_ms: int,
+        columns: Columns | None,
+        key_field: str | None,
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.lines = lines
+        self.count = len(offsets)
+        self.append_time_ms = append_time_ms
+        self._offsets = offsets
+        self._columns = columns
+        self._key_field = key_field
+
+    @property
+    def base_offset(self) -> int:
+        return self._offsets[0]
+
+    @property
+    def last_offset(self) -> int:
+        return self._offsets[-1]
+
+    def offsets(self) -> range | list[int]:
+        return self._offsets
+
+    def values(self) -> list[bytes]:
+        """The values, one JSON text each, without their newlines."""
+        return self.lines[:-1].split(b"\n")
+
+    def keys(self) -> list[bytes | None] | None:
+        """The keys as JSON text, `None` for a record without; `None` for a batch without any."""
+        if self._columns is not None and self._columns.keys is not None:
+            return [None if key == b"null" else key for key in self._columns.keys]
+        if self._key_field is not None:
+            from storage.keys import keys_of_lines
+
+            return keys_of_lines(self.lines, self._key_field)
+        return None
+
+    def headers(self) -> list[bytes | None] | None:
+        """The headers as JSON text, `None` for a record without; `None` for a batch without any."""
+        if self._columns is None or self._columns.headers is None:
+            return None
+        return [None if item == b"null" else item for item in self._columns.headers]
+
+    def timestamps_ms(self) -> list[int] | None:
+        """The records' timestamps; `None` for a batch whose records all have its append time."""
+        if self._columns is None or self._columns.timestamps_ms is None:
+            return None
+        append_time_ms = self.append_time_ms
+        return [append_time_ms if own < 0 else own for own in self._columns.timestamps_ms]
+
+    def between(self, start_offset: int, end_offset: int) -> Batch | None:
+        """The records from `start_offset` to before `end_offset`; `None` if there are none."""
+        offsets = self._offsets
+        first = bisect_left(offsets, start_offset)
+        end = bisect_left(offsets, end_offset)
+        if first >= end:
+            return None
+        if first == 0 and end == self.count:
+            return self
+        return self.select(range(first, end))
+
+    def select(self, indexes: range | list[int]) -> Batch:
+        """The records at these places, ascending."""
+        values = self.values()
+        columns = self._columns
+        return Batch(
+            topic=self.topic,
+            partition=self.partition,
+            offsets=[self._offsets[i] for i in indexes],
+            lines=b"\n".join([values[i] for i in indexes]) + b"\n",
+            append_time_ms=self.append_time_ms,
+            columns=None if columns is None else columns.select(indexes),
+            key_field=self._key_field,
+        )
+
+    def messages(self) -> list[Message]:
+        """The records one by one."""
+        count = self.count
+        none: list[bytes | None] = [None] * count
+        keys, headers = self.keys() or none, self.headers() or none
+        times = self.timestamps_ms() or [self.append_time_ms] * count
+        return [
+            Message(
+                topic=self.topic,
+                partition=self.partition,
+                offset=offset,
+                timestamp_ms=time,
+                value=value,
+                key=key,
+                headers=header,
+            )
+            for offset, time, value, key, header in zip(
+                self._offsets, times, self.values(), keys, headers, strict=True
+            )
+        ]

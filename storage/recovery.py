@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from storage import files, journal_file
 from storage.catalog import TOPICS, Catalog
-from storage.entry import ENTRY_BYTES
+from storage.entry import ENTRY_BYTES, IndexHeader
 from storage.epoch import Epoch, Identity, new_salt, read_epoch, write_epoch
 from storage.errors import DamageError
 from storage.files import Sync
@@ -24,7 +24,7 @@ from storage.journal_record import Kind
 from storage.journal_scan import scan
 from storage.quarantine import set_aside
 from storage.replay import Replay
-from storage.segment import Segment, data_path, segment_bases
+from storage.segment import Segment, create_segment, data_path, segment_bases
 from storage.shared_page import SharedPage, Tail
 from storage.topic import read_topic
 
@@ -60,7 +60,7 @@ def recover(store_path: str, *, identity: Identity, page: SharedPage, now_ms: in
         _drop_unvouched(store_path, findings)
     files.step("recovery.applied")
     epoch = Epoch(new_salt(), findings.next_sequence, identity, now_ms)
-    tail = _first_file(journal_path, epoch)
+    tail = _first_file(journal_path, epoch, old_salt=salt)
     write_epoch(journal_path, epoch)
     page.reset(salt=epoch.salt, tail=tail)
     files.step("recovery.done")
@@ -141,6 +141,9 @@ def _drop_from_segment(
             kept, data_end, meta_end = slot, entry.data_end, entry.meta_end
             whole = findings.first_sequence is None or entry.sequence < findings.first_sequence
             break
+    if _holds_bytes(segment, kept + 1, count, findings, log_id):
+        _step_over(segment, log_id, kept, data_end)
+        return not whole
     changed = False
     if count > kept + 1:
         files.truncate(segment.index_fd, (kept + 1) * ENTRY_BYTES)
@@ -157,26 +160,50 @@ def _drop_from_segment(
     return not whole
 
 
-def _first_file(journal_path: str, epoch: Epoch) -> Tail:
-    """Prepare the journal file in which the new epoch begins; older files stay until the epoch is durable."""
-    old = journal_file.existing_files(journal_path)
-    number = next((n for n in old if _is_free(journal_path, n)), None)
+def _holds_bytes(segment: Segment, first: int, end: int, findings: _Findings, log_id: bytes) -> bool:
+    """Whether a damaged entry lies in these slots: an entry is never torn by a power cut, since it is written
+    only when its record is durable, and replay has then written it again."""
+    for slot in range(first, end):
+        raw = os.pread(segment.index_fd, ENTRY_BYTES, slot * ENTRY_BYTES)
+        if any(raw) and segment.read_entry(slot) is None:
+            return True
+    return False
+
+
+def _step_over(segment: Segment, log_id: bytes, kept: int, data_end: int) -> None:
+    """Leave damage at the end of a segment where it is, as a gap, and let the log go on in a new segment."""
+    before = segment.read_entry(kept) if kept else None
+    first = before.last_offset + 1 if before is not None else segment.base_offset
+    lost = 0
+    size = os.fstat(segment.data_fd).st_size
+    while data_end < size:
+        piece = os.pread(segment.data_fd, 1 << 20, data_end)
+        if not piece:
+            break
+        lost += piece.count(b"\n")
+        data_end += len(piece)
+    now_ms = before.append_time_ms if before is not None else 0
+    create_segment(segment.directory, IndexHeader(log_id, first + max(lost, 1), 0, now_ms))
+
+
+def _first_file(journal_path: str, epoch: Epoch, *, old_salt: int | None) -> Tail:
+    """Prepare the journal file in which the new epoch begins; the old epoch's files stay until it is durable."""
+    existing = journal_file.existing_files(journal_path)
+    number = next((n for n in existing if _is_free(journal_path, n, old_salt)), None)
     if number is None:
-        number = next(n for n in range(journal_file.FILES_MAX + 1) if n not in old)
+        number = next(n for n in range(journal_file.FILES_MAX + 1) if n not in existing)
         journal_file.create_file(journal_path, number, size_bytes=FILE_BYTES)
-    path = journal_file.file_path(journal_path, number)
-    fd = files.open_file(path)
+    fd = files.open_file(journal_file.file_path(journal_path, number))
     try:
-        header = FileHeader(epoch.salt, epoch.first_sequence, number)
-        files.write_at(fd, header.encode(), 0)
-        files.sync(fd, Sync.EPOCH, path)
+        # The header is durable with the first commit, which lies in the same file.
+        files.write_at(fd, FileHeader(epoch.salt, epoch.first_sequence, number).encode(), 0)
     finally:
         files.close_file(fd)
     return Tail(epoch.first_sequence, number, HEADER_BYTES, 0)
 
 
-def _is_free(journal_path: str, number: int) -> bool:
+def _is_free(journal_path: str, number: int, old_salt: int | None) -> bool:
     header = journal_file.read_header(journal_path, number)
-    if header is None or header.live:
+    if header is None or (header.live and header.salt == old_salt):
         return False
     return os.stat(journal_file.file_path(journal_path, number)).st_size == FILE_BYTES

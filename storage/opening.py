@@ -1,0 +1,194 @@
+"""Opening a store: is it one, may it be used here, and does it need recovery first?
+
+Promises: two processes that make one store at the same time make one; recovery runs alone; a process that
+only reads needs no right to write, and then sees what was last applied.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from storage import files
+from storage.catalog import TOPICS, TRASH
+from storage.epoch import Epoch, Identity, current_identity, read_epoch
+from storage.errors import (
+    LockTimeoutError,
+    NewerFormatError,
+    NotAStoreError,
+    ReadOnlyStoreError,
+    StoreNotFoundError,
+    UnsafeFileSystemError,
+)
+from storage.lock import holder_of
+from storage.recovery import recover
+from storage.shared_page import SharedPage
+
+STORE_FILE = "aegis.toml"
+FORMAT_READ = 1
+FORMAT_WRITE = 1
+_JOURNAL = "journal"
+_OWN_NAMES = {_JOURNAL, TOPICS, TRASH, "quarantine", "groups", "producers", "pipelines", "captures", "events"}
+_PAUSE_SECONDS = 0.002
+_VOUCHED_SECONDS = 0.1
+# From linux/magic.h and the file systems' own headers: locks or syncs that do not reach what is shared.
+_UNSAFE = {
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs", "vboxsf",
+    "fuse.s3fs", "fuse.rclone", "davfs", "ncpfs",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """What an open store holds on to: the epoch, the shared page, the lock that keeps recovery away."""
+
+    epoch: Epoch
+    page: SharedPage
+    use_fd: int
+
+    def close(self) -> None:
+        self.page.close()
+        files.close_file(self.use_fd)
+
+
+def check_format(path: str, *, write: bool) -> str:
+    """Read the store's identity; returns its id. Raises what keeps this program from using the store."""
+    import tomllib
+
+    file_name = os.path.join(path, STORE_FILE)
+    try:
+        with open(file_name, "rb") as file:
+            table = tomllib.loads(file.read(1 << 20).decode())
+        store = table["store"]
+        reading, writing, store_id = int(store["format_read"]), int(store["format_write"]), str(store["id"])
+    except FileNotFoundError:
+        if not os.path.isdir(path) or not os.listdir(path):
+            raise StoreNotFoundError(path) from None
+        raise NotAStoreError(path, f"it has no {STORE_FILE}") from None
+    except NotADirectoryError:
+        raise NotAStoreError(path, "it is a file") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotAStoreError(path, f"{STORE_FILE} cannot be read ({error})") from error
+    if reading > FORMAT_READ:
+        raise NewerFormatError(path, reading, FORMAT_READ, action="read")
+    if write and writing > FORMAT_WRITE:
+        raise NewerFormatError(path, writing, FORMAT_WRITE, action="write")
+    return store_id
+
+
+def create_store(path: str, *, lock_wait_seconds: float) -> None:
+    """Make a store at `path` unless one is there. Raises `NotAStoreError` for a directory of other things."""
+    if os.path.exists(os.path.join(path, STORE_FILE)):
+        return
+    if os.path.exists(path):
+        if not os.path.isdir(path):
+            raise NotAStoreError(path, "it is a file")
+        if foreign := set(os.listdir(path)) - _OWN_NAMES:
+            raise NotAStoreError(path, f"it holds '{min(foreign)}'")
+    else:
+        _make_directories(path)
+    for name in (_JOURNAL, TOPICS, TRASH):
+        files.make_directory(os.path.join(path, name))
+    check_file_system(path)
+    fd = _lock_use(path, lock_wait_seconds=lock_wait_seconds)
+    try:
+        if os.path.exists(os.path.join(path, STORE_FILE)):
+            return
+        files.sync_directory(path, files.Sync.TOPIC_CREATE)
+        text = (
+            f"# An Aegis store. 'aegis config' reads and changes this file.\n\n[store]\n"
+            f"format_read = {FORMAT_READ}\nformat_write = {FORMAT_WRITE}\nid = \"{os.urandom(12).hex()}\"\n"
+        )
+        files.replace_file(os.path.join(path, STORE_FILE), text.encode())
+    finally:
+        files.close_file(fd)
+
+
+def _make_directories(path: str) -> None:
+    parent = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(parent):
+        _make_directories(parent)
+    files.make_directory(path)
+
+
+def _lock_use(path: str, *, lock_wait_seconds: float) -> int:
+    """Be alone in the store. Returns the locked descriptor."""
+    fd = files.open_file(os.path.join(path, _JOURNAL, "use.lock"), create=True)
+    deadline = time.monotonic() + lock_wait_seconds
+    while not files.try_lock(fd):
+        if time.monotonic() > deadline:
+            holder = holder_of(fd)
+            files.close_file(fd)
+            raise LockTimeoutError(f"store {path}", holder, lock_wait_seconds)
+        time.sleep(_PAUSE_SECONDS)
+    return fd
+
+
+def open_store(path: str, *, lock_wait_seconds: float, now_ms: int) -> OpenStore:
+    """Open the store for writing, after recovery where it is needed. Raises `LockTimeoutError`."""
+    journal_path = os.path.join(path, _JOURNAL)
+    if not os.access(journal_path, os.W_OK):
+        raise ReadOnlyStoreError(path)
+    fd = files.open_file(os.path.join(journal_path, "use.lock"), create=True)
+    page = SharedPage(os.path.join(journal_path, "shared"))
+    identity = current_identity(journal_path)
+    began = time.monotonic()
+    try:
+        while True:
+            if files.try_lock(fd, shared=True):
+                epoch = _current(journal_path, identity, page)
+                # Where only the mount differs it may be the same one seen from another namespace, or one that
+                # came after the device was lost. Somebody else who keeps the store open for longer than an
+                # opening takes vouches for it: an open file keeps its mount alive.
+                shared_with_others = time.monotonic() - began > _VOUCHED_SECONDS
+                if epoch is not None and (epoch.identity == identity or shared_with_others):
+                    return OpenStore(epoch, page, fd)
+                files.unlock(fd)
+            if files.try_lock(fd):
+                found = _current(journal_path, identity, page)
+                if found is None or found.identity != identity:
+                    recover(path, identity=identity, page=page, now_ms=now_ms)
+                files.unlock(fd)
+                continue
+            if time.monotonic() - began > max(lock_wait_seconds, 2 * _VOUCHED_SECONDS):
+                raise LockTimeoutError(f"store {path}", holder_of(fd), lock_wait_seconds)
+            time.sleep(_PAUSE_SECONDS)
+    except BaseException:
+        page.close()
+        files.close_file(fd)
+        raise
+
+
+def _current(journal_path: str, identity: Identity, page: SharedPage) -> Epoch | None:
+    """The epoch, if the page is of it and nothing but the mount differs; `None`: recovery has to come first."""
+    epoch = read_epoch(journal_path)
+    if epoch is None or page.salt != epoch.salt:
+        return None
+    return epoch if epoch.identity._replace(mount=0) == identity._replace(mount=0) else None
+
+
+def check_file_system(path: str) -> None:
+    """Raise `UnsafeFileSystemError` where locks cannot be relied upon, unless the user insists."""
+    if os.environ.get("AEGIS_FORCE_FILESYSTEM"):
+        return
+    kind = file_system_of(path)
+    if kind in _UNSAFE:
+        raise UnsafeFileSystemError(path, kind)
+
+
+def file_system_of(path: str) -> str:
+    """The kind of file system that holds `path`, as /proc/self/mountinfo names it; empty where unknown."""
+    real = os.path.realpath(path)
+    best, kind = "", ""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as table:
+            for row in table:
+                left, _, right = row.partition(" - ")
+                point = left.split()[4].replace("\\040", " ")
+                inside = real == point or real.startswith(point.rstrip("/") + "/")
+                if inside and len(point) >= len(best):
+                    best, kind = point, right.split()[0]
+    except OSError:
+        return ""
+    return kind

@@ -1,0 +1,345 @@
+"""Reading one partition: in order of offsets, without a lock, and never writing. FORMAT.md section 8.
+
+Promises: what is handed out was committed and matches its checksum; damage is handed out as a `Gap` with its
+offsets, and reading goes on behind it; what retention removes meanwhile is a `Gap` too; an entry that is not
+there yet ends the reading, and a later call goes on from there.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from storage import checksum
+from storage.batch import Batch
+from storage.checksum import Check
+from storage.entry import ENTRY_BYTES, HAS_META, Entry, decode_entry
+from storage.errors import PartitionNotFoundError, TopicChangedError
+from storage.meta import Columns, decode_columns
+from storage.segment import data_path, index_path, meta_path, segment_bases
+from storage.topic import Topic
+
+_BLOCK_SLOTS = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Offsets that cannot be read, from `first_offset` to before `end_offset`, and why."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    end_offset: int
+    reason: str
+    path: str
+    damage: bool = True
+
+
+class ReadSegment:
+    """The files of one segment, open for reading; a reader that holds them finishes them, whatever happens."""
+
+    def __init__(self, directory: str, base_offset: int) -> None:
+        self.base_offset = base_offset
+        self.directory = directory
+        self._meta_fd = -1
+        self.index_fd = os.open(index_path(directory, base_offset), os.O_RDONLY | os.O_CLOEXEC)
+        self.data_fd = -1
+        self.data_fd = os.open(data_path(directory, base_offset), os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        for fd in (getattr(self, "index_fd", -1), getattr(self, "data_fd", -1), self._meta_fd):
+            if fd >= 0:
+                os.close(fd)
+
+    def slot_count(self) -> int:
+        return os.fstat(self.index_fd).st_size // ENTRY_BYTES
+
+    def entry(self, slot: int) -> Entry | None:
+        return decode_entry(os.pread(self.index_fd, ENTRY_BYTES, slot * ENTRY_BYTES))
+
+    def block(self, slot: int) -> list[Entry | None]:
+        """The entries from `slot` on, at most a block of them; `None` for one that is torn or damaged."""
+        raw = os.pread(self.index_fd, _BLOCK_SLOTS * ENTRY_BYTES, slot * ENTRY_BYTES)
+        return [
+            decode_entry(raw[at : at + ENTRY_BYTES])
+            for at in range(0, len(raw) - ENTRY_BYTES + 1, ENTRY_BYTES)
+        ]
+
+    def slot_of(self, offset: int) -> int:
+        """The first slot whose batch reaches to `offset` or beyond; the slot after the last if none does."""
+        low, high = 1, self.slot_count()
+        while low < high:
+            middle = (low + high) // 2
+            # A damaged slot says nothing: the next valid one below it decides.
+            probe, entry = middle, self.entry(middle)
+            while entry is None and probe > low:
+                probe -= 1
+                entry = self.entry(probe)
+            if entry is None or entry.last_offset < offset:
+                low = middle + 1
+            elif entry is not None:
+                high = probe
+        return low
+
+    def slot_of_time(self, timestamp_ms: int) -> int:
+        """The first slot up to which some record is as new as `timestamp_ms`."""
+        low, high = 1, self.slot_count()
+        while low < high:
+            middle = (low + high) // 2
+            entry = self.entry(middle)
+            if entry is None or entry.max_timestamp_ms < timestamp_ms:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def last_entry(self) -> Entry | None:
+        for slot in range(self.slot_count() - 1, 0, -1):
+            entry = self.entry(slot)
+            if entry is not None:
+                return entry
+        return None
+
+    def data_size(self) -> int:
+        return os.fstat(self.data_fd).st_size
+
+    def data_end(self, slot: int) -> int:
+        """Where the data of the batch in this slot ends; 0 where there is none."""
+        entry = self.entry(slot) if slot > 0 else None
+        return entry.data_end if entry is not None else 0
+
+    def read_data(self, entry: Entry) -> bytes | None:
+        """The lines of a batch, or `None` if they are damaged."""
+        lines = os.pread(self.data_fd, entry.data_length, entry.data_position)
+        if len(lines) != entry.data_length:
+            return None
+        return lines if checksum.matches(Check.BATCH_DATA, entry.data_crc, lines) else None
+
+    def read_columns(self, entry: Entry) -> Columns | None:
+        """The metadata of a batch. Raises ValueError if it is damaged."""
+        if not entry.flags & HAS_META:
+            return None
+        if self._meta_fd < 0:
+            try:
+                path = meta_path(self.directory, self.base_offset)
+                self._meta_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise ValueError("the metadata file is missing") from None
+        line = os.pread(self._meta_fd, entry.meta_length, entry.meta_position)
+        if len(line) != entry.meta_length or not checksum.matches(Check.BATCH_META, entry.meta_crc, line):
+            raise ValueError("the metadata does not match its checksum")
+        columns = decode_columns(line)
+        if columns.base_offset != entry.base_offset or columns.count != entry.record_count:
+            raise ValueError("the metadata is another batch's")
+        return columns
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Entries that follow on one another in one segment, oldest first; at least one."""
+
+    segment: ReadSegment
+    entries: list[Entry]
+
+
+class LogReader:
+    """One partition of a topic, open for reading. Not thread-safe; open one a thread."""
+
+    def __init__(self, topic: Topic, partition: int) -> None:
+        if not 0 <= partition < topic.partitions:
+            raise PartitionNotFoundError(topic.name, partition, topic.partitions)
+        self.topic = topic
+        self.partition = partition
+        self.directory = topic.partition_directory(partition)
+
+    def bases(self) -> list[int]:
+        """The base offsets of the segments. Raises `TopicChangedError` if the topic is gone."""
+        try:
+            return segment_bases(self.directory)
+        except FileNotFoundError:
+            raise TopicChangedError(self.topic.name) from None
+
+    @property
+    def start_offset(self) -> int:
+        """The offset of the oldest record that is kept."""
+        bases = self.bases()
+        return bases[0] if bases else 0
+
+    @property
+    def end_offset(self) -> int:
+        """The offset that the next record to become visible will have, or a higher one."""
+        while True:
+            bases = self.bases()
+            if not bases:
+                return 0
+            try:
+                last = ReadSegment(self.directory, bases[-1]).last_entry()
+            except FileNotFoundError:
+                continue
+            return last.last_offset + 1 if last is not None else bases[-1]
+
+    def offset_at_time(self, timestamp_ms: int) -> int:
+        """The first offset whose record is as new as `timestamp_ms`; the end where none is."""
+        for base in self.bases():
+            try:
+                segment = ReadSegment(self.directory, base)
+            except FileNotFoundError:
+                continue
+            last = segment.last_entry()
+            if last is None or last.max_timestamp_ms < timestamp_ms:
+                continue
+            slot = segment.slot_of_time(timestamp_ms)
+            entry = segment.entry(slot)
+            while entry is not None:
+                offset = self._offset_in_batch(segment, entry, timestamp_ms)
+                if offset is not None:
+                    return offset
+                slot += 1
+                entry = segment.entry(slot)
+        return self.end_offset
+
+    def _offset_in_batch(self, segment: ReadSegment, entry: Entry, timestamp_ms: int) -> int | None:
+        batch = self.batch(segment, entry)
+        if isinstance(batch, Gap):
+            return None
+        times = batch.timestamps_ms()
+        if times is None:
+            return batch.base_offset if batch.append_time_ms >= timestamp_ms else None
+        for offset, time in zip(batch.offsets(), times, strict=True):
+            if time >= timestamp_ms:
+                return offset
+        return None
+
+    def batch(self, segment: ReadSegment, entry: Entry) -> Batch | Gap:
+        """Read and check one batch."""
+        lines = segment.read_data(entry)
+        if lines is None:
+            path = data_path(self.directory, segment.base_offset)
+            return self.gap(entry.base_offset, entry.last_offset + 1, "messages do not match their checksum", path)
+        try:
+            columns = segment.read_columns(entry)
+        except ValueError as error:
+            path = meta_path(self.directory, segment.base_offset)
+            return self.gap(entry.base_offset, entry.last_offset + 1, str(error), path)
+        offsets: range | list[int] = range(entry.base_offset, entry.last_offset + 1)
+        if columns is not None and columns.offset_deltas is not None:
+            offsets = [entry.base_offset + delta for delta in columns.offset_deltas]
+        return Batch(
+            topic=self.topic.name,
+            partition=self.partition,
+            offsets=offsets,
+            lines=lines,
+            append_time_ms=entry.append_time_ms,
+            columns=columns,
+            key_field=self.topic.settings.key,
+        )
+
+    def gap(self, first: int, end: int, reason: str, path: str, *, damage: bool = True) -> Gap:
+        return Gap(
+            topic=self.topic.name,
+            partition=self.partition,
+            first_offset=first,
+            end_offset=end,
+            reason=reason,
+            path=path,
+            damage=damage,
+        )
+
+    def cursor(self, offset: int) -> Cursor:
+        """A place in the partition from which to read on."""
+        return Cursor(self, offset)
+
+
+class Cursor:
+    """Reads a partition forward. `offset` is the next one to be handed out."""
+
+    def __init__(self, reader: LogReader, offset: int) -> None:
+        self.reader = reader
+        self.offset = offset
+        self._segment: ReadSegment | None = None
+        self._slot = 0
+
+    def take(self, end_offset: int | None = None) -> Run | Gap | None:
+        """The next run of entries, or the gap that comes next, or `None` if nothing is there (yet).
+
+        A run begins at or before `offset` and may reach beyond `end_offset`: whoever reads its batches cuts
+        them. Whatever is returned counts as handed out.
+        """
+        while end_offset is None or self.offset < end_offset:
+            if self._segment is None:
+                gap = self._seek()
+                if gap is not None or self._segment is None:
+                    return gap
+            found = self._next_in_segment(end_offset)
+            if found is not None:
+                return found
+            moved = self._next_segment()
+            if moved is not None:
+                return moved if isinstance(moved, Gap) else None
+        return None
+
+    def _seek(self) -> Gap | None:
+        reader = self.reader
+        bases = reader.bases()
+        if not bases:
+            return None
+        if self.offset < bases[0]:
+            first, self.offset = self.offset, bases[0]
+            return reader.gap(first, bases[0], "removed by retention", reader.directory, damage=False)
+        base = bases[bisect_right(bases, self.offset) - 1]
+        try:
+            self._segment = ReadSegment(reader.directory, base)
+        except FileNotFoundError:
+            return None  # retention was faster; the next call finds the new start
+        self._slot = self._segment.slot_of(self.offset)
+        return None
+
+    def _next_in_segment(self, end_offset: int | None) -> Run | Gap | None:
+        segment = self._segment
+        assert segment is not None
+        block = segment.block(self._slot)
+        run: list[Entry] = []
+        for entry in block:
+            if entry is None:
+                break
+            if end_offset is not None and entry.base_offset >= end_offset:
+                break
+            run.append(entry)
+        if run:
+            self._slot += len(run)
+            self.offset = run[-1].last_offset + 1
+            return Run(segment, run)
+        # A torn entry is not there yet; one with a valid entry behind it is damaged, since none is written
+        # before all the earlier ones are.
+        for index, entry in enumerate(block):
+            if entry is not None and index > 0:
+                first, self.offset = self.offset, entry.base_offset
+                self._slot += index
+                if entry.base_offset <= first:
+                    return self._next_in_segment(end_offset)
+                path = index_path(segment.directory, segment.base_offset)
+                return self.reader.gap(first, self.offset, "index entries do not match their checksum", path)
+        return None
+
+    def _next_segment(self) -> Gap | bool | None:
+        """Go on in the next segment: `None` when that is possible, `False` when there is nothing yet."""
+        segment = self._segment
+        assert segment is not None
+        bases = self.reader.bases()
+        following = bisect_right(bases, segment.base_offset)
+        if following == len(bases):
+            return False
+        # A segment is whole before its successor exists, so what is not there now will never be.
+        if segment.entry(self._slot) is not None:
+            return None
+        base = bases[following]
+        self._segment = None
+        first = self.offset
+        if base <= first or bases[following - 1] != segment.base_offset:
+            return None
+        self.offset = base
+        if segment.slot_count() <= self._slot and segment.data_size() <= segment.data_end(self._slot - 1):
+            return None  # offsets that no record was ever given
+        path = index_path(segment.directory, segment.base_offset)
+        return self.reader.gap(first, base, "index entries are missing or do not match their checksum", path)

@@ -1,0 +1,313 @@
+"""The store: topics in one directory, shared by any number of processes.
+
+    with Store("data", create=True) as store:
+        store.create_topic("orders")
+        store.publish("orders", {"id": 1}, key="order-123")
+        for message in store.read("orders"):
+            print(message.offset, message.value)
+
+A `Store` may be used by many threads. A forked child must open its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from storage import append as appending
+from storage.batch import Batch, Message, Receipt, RecordBatch
+from storage.catalog import Catalog
+from storage.epoch import current_identity, read_epoch
+from storage.errors import DamageError, PartitionNotFoundError, TopicChangedError, TopicExistsError
+from storage.journal import Journal
+from storage.keys import partition_for
+from storage.log import Log
+from storage.maintenance import Maintenance
+from storage.opening import OpenStore, check_file_system, check_format, create_store, open_store
+from storage.reader import Gap, LogReader
+from storage.topic import Topic, TopicSettings
+
+_TOPIC_RETRIES = 5
+_encode = msgspec.json.Encoder().encode
+
+
+def clock_ms() -> int:
+    """Now, in milliseconds UTC."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """What goes to one partition in an atomic append. With `expect_offset` the partition must end there."""
+
+    topic: str
+    partition: int
+    batches: Sequence[RecordBatch]
+    expect_offset: int | None = None
+
+
+class Store:
+    """An open store. `create` makes it if there is none; `read_only` never writes, not even to recover.
+
+    `lock_wait_seconds` bounds the wait for any lock that another process holds. Raises `StoreNotFoundError`,
+    `NotAStoreError`, `NewerFormatError`, `UnsafeFileSystemError`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = False,
+        read_only: bool = False,
+        lock_wait_seconds: float = 30.0,
+        clock_ms: Callable[[], int] = clock_ms,
+    ) -> None:
+        self.path = os.path.abspath(os.fspath(path))
+        self.lock_wait_seconds = lock_wait_seconds
+        self.clock_ms = clock_ms
+        if create:
+            create_store(self.path, lock_wait_seconds=lock_wait_seconds)
+        self.store_id = check_format(self.path, write=not read_only)
+        check_file_system(self.path)
+        self.catalog = Catalog(self.path, lock_wait_seconds=lock_wait_seconds)
+        self._opened: OpenStore | None = None
+        self._journal: Journal | None = None
+        self._maintenance: Maintenance | None = None
+        self._logs: dict[bytes, Log] = {}
+        self._topics: dict[str, Topic] = {}
+        self._turns: dict[str, Iterator[int]] = {}
+        self._mutex = threading.RLock()
+        if not read_only:
+            self._recover_if_due()
+
+    def _recover_if_due(self) -> None:
+        """A store that was cut off is brought up to its journal before it is read, where that is allowed."""
+        journal_path = os.path.join(self.path, "journal")
+        epoch = read_epoch(journal_path)
+        if epoch is not None and epoch.identity == current_identity(journal_path):
+            return
+        if os.access(journal_path, os.W_OK):
+            self.journal  # noqa: B018  opening it recovers
+
+    # -- opening and closing --------------------------------------------------------------------------
+
+    @property
+    def journal(self) -> Journal:
+        """The open journal; opening it recovers the store where that is due."""
+        if self._journal is None:
+            with self._mutex:
+                if self._journal is None:
+                    self._journal = self._open_journal()
+        return self._journal
+
+    def _open_journal(self) -> Journal:
+        opened = open_store(
+            self.path, lock_wait_seconds=self.lock_wait_seconds, now_ms=self.clock_ms()
+        )
+        self._opened = opened
+        return Journal(
+            os.path.join(self.path, "journal"),
+            salt=opened.epoch.salt,
+            page=opened.page,
+            lock_wait_seconds=self.lock_wait_seconds,
+        )
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """Checkpoints and retention."""
+        if self._maintenance is None:
+            self._maintenance = Maintenance(self)
+        return self._maintenance
+
+    def close(self) -> None:
+        """Close every file. The store must not be used afterwards."""
+        with self._mutex:
+            for log in self._logs.values():
+                log.close()
+            self._logs.clear()
+            if self._maintenance is not None:
+                self._maintenance.close()
+                self._maintenance = None
+            if self._journal is not None:
+                self._journal.close()
+                self._journal = None
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- topics ---------------------------------------------------------------------------------------
+
+    def topics(self) -> list[str]:
+        """The names of all topics, sorted."""
+        return self.catalog.names()
+
+    def topic(self, name: str) -> Topic:
+        """A topic as it is now. Raises `TopicNotFoundError`, `InvalidNameError`, `DamageError`."""
+        topic = self.catalog.topic(name)
+        self._topics[name] = topic
+        return topic
+
+    def create_topic(
+        self, name: str, settings: TopicSettings | None = None, *, if_not_exists: bool = False
+    ) -> Topic:
+        """Make a topic, durably. Raises `TopicExistsError`, `InvalidNameError`, `SettingError`."""
+        _ = self.journal
+        try:
+            return self.catalog.create(name, settings or TopicSettings(), now_ms=self.clock_ms())
+        except TopicExistsError as error:
+            if if_not_exists and error.existing == name:
+                return self.topic(name)
+            raise
+
+    def alter_topic(self, name: str, settings: TopicSettings) -> Topic:
+        """Replace a topic's settings, durably. Raises `SettingError`, `TopicNotFoundError`."""
+        return self.catalog.alter(name, settings, now_ms=self.clock_ms())
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic and all its messages, durably."""
+        self.catalog.delete(name)
+
+    # -- writing --------------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        topic: str,
+        value: object,
+        *,
+        key: str | int | float | None = None,
+        headers: Mapping[str, str] | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> Receipt:
+        """Publish one message; `value` is anything that JSON can say. Returns when it is durable and visible."""
+        raw_key = None if key is None else _encode(key)
+        header_list = None
+        if headers:
+            header_list = [_encode([{"key": name, "value": text} for name, text in headers.items()])]
+        batch = RecordBatch(
+            lines=_encode(value) + b"\n",
+            count=1,
+            keys=None if raw_key is None else [raw_key],
+            headers=header_list,
+            timestamps_ms=None if timestamp_ms is None else [timestamp_ms],
+        )
+        if partition is None:
+            partition = self.choose_partition(topic, raw_key)
+        return self.append([Append(topic=topic, partition=partition, batches=[batch])])[0]
+
+    def choose_partition(self, topic: str, key: bytes | None = None) -> int:
+        """The partition for a key (raw JSON text), or the next in turn for a batch without."""
+        partitions = (self._topics.get(topic) or self.topic(topic)).partitions
+        if partitions == 1:
+            return 0
+        if key is not None:
+            return partition_for(key, partitions)
+        turn = self._turns.get(topic)
+        if turn is None:
+            start = int.from_bytes(os.urandom(2), "little")
+            turn = self._turns[topic] = itertools.count(start)
+        return next(turn) % partitions
+
+    def append(self, appends: Sequence[Append]) -> list[Receipt]:
+        """Append to several partitions, all or nothing; durable and visible when it returns.
+
+        Raises `OffsetConflictError`, `TopicNotFoundError`, `PartitionNotFoundError`, `LockTimeoutError`,
+        `DiskFullError`, `StoreFailedError`: nothing was stored. `SyncFailedError`: in doubt.
+        `NotYetVisibleError`: committed all the same.
+        """
+        journal = self.journal
+        self.maintenance.relieve_pressure()
+        for attempt in range(_TOPIC_RETRIES):
+            writes = [
+                appending.Write(
+                    log=self._log(item.topic, item.partition),
+                    batches=item.batches,
+                    expect_offset=item.expect_offset,
+                )
+                for item in appends
+            ]
+            durable = any(
+                self._topics[item.topic].settings.durability == "fsync" for item in appends
+            )
+            try:
+                receipts = appending.append(
+                    journal,
+                    writes,
+                    clock_ms=self.clock_ms,
+                    lock_wait_seconds=self.lock_wait_seconds,
+                    durable=durable,
+                )
+                break
+            except TopicChangedError as error:
+                # New settings of the same topic are taken over; another topic of that name is another.
+                before = self._topics[error.name]
+                if self.topic(error.name).topic_id != before.topic_id or attempt == _TOPIC_RETRIES - 1:
+                    raise
+        if journal.wants_checkpoint:
+            self.maintenance.run_if_idle()
+        return receipts
+
+    def _log(self, name: str, partition: int) -> Log:
+        topic = self._topics.get(name) or self.topic(name)
+        if not 0 <= partition < topic.partitions:
+            topic = self.topic(name)
+            if not 0 <= partition < topic.partitions:
+                raise PartitionNotFoundError(name, partition, topic.partitions)
+        place = topic.place(partition)
+        with self._mutex:
+            log = self._logs.get(place.log_id)
+            if log is None:
+                log = self._logs[place.log_id] = Log(place, journal=self.journal)
+            elif log.place != place:
+                log.place = place
+        return log
+
+    # -- reading --------------------------------------------------------------------------------------
+
+    def reader(self, topic: str, partition: int) -> LogReader:
+        """One partition, open for reading. Raises `TopicNotFoundError`, `PartitionNotFoundError`."""
+        return LogReader(self.topic(topic), partition)
+
+    def batches(
+        self, topic: str, partition: int, *, start_offset: int | None = None, end_offset: int | None = None
+    ) -> Iterator[Batch | Gap]:
+        """A partition's batches from `start_offset` to before `end_offset`; to the end as it is now."""
+        reader = self.reader(topic, partition)
+        end = reader.end_offset if end_offset is None else end_offset
+        start = reader.start_offset if start_offset is None else start_offset
+        cursor = reader.cursor(start)
+        while (taken := cursor.take(end)) is not None:
+            if isinstance(taken, Gap):
+                yield taken
+                continue
+            for entry in taken.entries:
+                batch = reader.batch(taken.segment, entry)
+                if isinstance(batch, Gap):
+                    yield batch
+                elif (part := batch.between(start, end)) is not None:
+                    yield part
+
+    def read(
+        self, topic: str, *, partition: int | None = None, start_offset: int | None = None
+    ) -> Iterator[Message]:
+        """The messages of a topic, partition after partition, to the end as it is now. Damage raises."""
+        count = self.topic(topic).partitions
+        for number in range(count) if partition is None else [partition]:
+            for batch in self.batches(topic, number, start_offset=start_offset):
+                if isinstance(batch, Gap):
+                    if batch.damage:
+                        raise DamageError(batch.path, batch.reason)
+                    continue
+                yield from batch.messages()
