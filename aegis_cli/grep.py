@@ -25,7 +25,7 @@ _LINE_BOUND = (b"(?", b"\\A", b"\\Z", b"*+", b"++", b"?+", b"}+", b"[^", b"\\s",
 
 
 class GrepError(ValueError):
-    """A pattern that is no regular expression; `position` counts its characters from 0."""
+    """A pattern that is no regular expression; `position` counts its characters from 1."""
 
     def __init__(self, pattern: str, reason: str, *, position: int | None, remedy: str) -> None:
         self.pattern = pattern
@@ -39,9 +39,11 @@ class GrepError(ValueError):
 def compile_pattern(text: str, *, ignore_case: bool = False) -> re.Pattern[bytes]:
     """Return `text` as a pattern over lines: `^` and `$` stand for the ends of a value. Raises GrepError."""
     try:
-        return re.compile(text.encode(), re.MULTILINE | (re.IGNORECASE if ignore_case else 0))
+        return re.compile(
+            text.encode("utf-8", "surrogateescape"), re.MULTILINE | (re.IGNORECASE if ignore_case else 0)
+        )
     except (re.error, OverflowError, RecursionError) as error:
-        position = error.pos if isinstance(error, re.error) else None
+        position = None if not isinstance(error, re.error) or error.pos is None else error.pos + 1
         reason = error.msg if isinstance(error, re.error) else str(error)
         raise GrepError(
             text, reason, position=position, remedy="put a backslash before a character that means itself"
