@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from aegis_cli.context import default_store_path
+from aegis_cli.store_path import default_store_path
 
 # More names than this help nobody at a prompt, and a shell takes long to show them.
 NAMES_MAX = 1000

@@ -1,8 +1,7 @@
 """`Env`: what a command knows about its surroundings.
 
 Streams, terminals, colour and the place of the store are decided once, here. Commands take an `Env` and look
-at neither `sys` nor `os.environ`, so a test can hand them any surroundings. Nothing here imports Typer: the
-completion of topic names uses this module too.
+at neither `sys` nor `os.environ`, so a test can hand them any surroundings.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
+
+from aegis_cli.store_path import default_store_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,18 +50,6 @@ def current_env() -> Env:
         environ=os.environ,
         store_path=default_store_path(os.environ),
     )
-
-
-def default_store_path(environ: Mapping[str, str]) -> str:
-    """Where the store lies without `--store`: `AEGIS_STORE`, else below the XDG data directory."""
-    named = environ.get("AEGIS_STORE")
-    if named:
-        return named
-    data = environ.get("XDG_DATA_HOME", "")
-    # The XDG specification has relative paths ignored.
-    if not data.startswith("/"):
-        data = os.path.expanduser("~/.local/share")  # noqa: PTH111 - a start has no use for pathlib
-    return f"{data}/aegis"
 
 
 def uses_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -342,7 +342,7 @@ def _value(kind: Kind, given: object) -> Value:
         if text not in ("fsync", "os"):
             raise ValueError("neither of the two")
         return text
-    if kind is Kind.LIFETIME and text == "forever":
+    if kind is Kind.LIFETIME and text.lower() == "forever":
         return None
     return _positive(_number(kind, text))
 

@@ -52,7 +52,7 @@ def test_what_must_feel_instant_imports_neither_typer_nor_the_store(
     tmp_path: Path, arguments: list[str]
 ) -> None:
     imported = imported_by(tmp_path, *arguments)
-    assert set() == imported & {*HEAVY, "typer", "storage", "msgspec"}
+    assert set() == imported & {*HEAVY, "typer", "storage", "msgspec", "dataclasses", "typing", "pathlib"}
 
 
 @pytest.mark.parametrize("arguments", [["config", "list"], ["config", "list", "--json"], ["--help"]])
