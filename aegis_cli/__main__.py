@@ -43,8 +43,8 @@ def _answer(arguments: list[str]) -> int:
 
         sys.stdout.writelines(f"{name}\n" for name in complete(arguments[1:], os.environ))
         return 0
-    # What the imports make lives as long as the process: looking for garbage among it, now and at the end, costs
-    # more than a tenth of a start.
+    # What the imports make lives as long as the process: looking for garbage among it, now and at the end,
+    # costs more than a tenth of a start.
     gc.disable()
     from aegis_cli.app import run
 

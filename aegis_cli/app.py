@@ -6,18 +6,21 @@ completions are generated files (`reference/`), and plain help does not cost the
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
+
 import typer
 from typer._click.exceptions import NoArgsIsHelpError, NoSuchOption
 from typer._click.exceptions import UsageError as TyperUsageError
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from aegis_cli import __version__
-from aegis_cli.commands import config
 from aegis_cli.context import Env, current_env
 from aegis_cli.exits import ExitCode, UsageError
 from aegis_cli.options import global_options
 
-# The groups of the tree and the single commands, each a module of `commands`, in the order of the help.
+# The modules of `commands` in the order of the help. A module holds a Typer application `app` for a group, or
+# a function of its own name for a single command.
 ORDER = ("topic", "publish", "consume", "config", "store")
 
 HELP = """Streaming for the shell, with no server.
@@ -58,7 +61,14 @@ def build() -> TyperGroup:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
-    app.add_typer(config.app, name="config")
+    for name in ORDER:
+        if not (Path(__file__).parent / "commands" / f"{name}.py").is_file():
+            continue
+        module = import_module(f"aegis_cli.commands.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name)(getattr(module, name))
     root = typer.main.get_command(app)
     assert isinstance(root, TyperGroup), "several commands make a group"
     root.commands = {name: root.commands[name] for name in ORDER if name in root.commands}
