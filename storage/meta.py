@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, starmap
 from operator import lt
+from typing import TypeVar
 
 import msgspec
 
@@ -31,6 +32,24 @@ class Columns:
     headers: list[bytes] | None
     timestamps_ms: list[int] | None
     offset_deltas: list[int] | None
+
+    def select(self, indexes: Sequence[int]) -> Columns:
+        """The items at these places of every column that there is."""
+        return Columns(
+            base_offset=self.base_offset,
+            count=len(indexes),
+            keys=_at(self.keys, indexes),
+            headers=_at(self.headers, indexes),
+            timestamps_ms=_at(self.timestamps_ms, indexes),
+            offset_deltas=_at(self.offset_deltas, indexes),
+        )
+
+
+_T = TypeVar("_T")
+
+
+def _at(column: list[_T] | None, indexes: Sequence[int]) -> list[_T] | None:
+    return None if column is None else [column[index] for index in indexes]
 
 
 class _Line(msgspec.Struct, gc=False):

@@ -125,3 +125,12 @@ def test_a_column_of_another_length_is_not_written() -> None:
 def test_a_text_with_a_line_end_is_not_written() -> None:
     with pytest.raises(ValueError, match="line end"):
         encode_columns(base_offset=0, count=1, headers=[b"[\n]"])
+
+
+def test_selected_columns_are_those_of_the_selected_records() -> None:
+    line = encode_columns(base_offset=7, count=3, keys=[b"1", b"2", b"3"], offset_deltas=[4, 5, 6])
+    selected = decode_columns(line).select([0, 2])
+    assert 2 == selected.count
+    assert [b"1", b"3"] == selected.keys
+    assert [4, 6] == selected.offset_deltas
+    assert selected.headers is None

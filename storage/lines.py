@@ -1,0 +1,348 @@
+"""The input of a publish: from a buffer of lines to records that may be stored.
+
+`LineChecker` is given the input buffer by buffer, each ending at a line end, and returns what of it can be
+stored: one JSON value a line, each ended by a newline. It promises:
+
+- every line that comes out is exactly one JSON value in UTF-8, within the limits of size and nesting;
+- bytes are kept as given, spaces included, but for three things: `\\r\\n` becomes `\\n`, a byte order mark
+  before the first line goes away, and blank lines are counted and left out (`empty_is_null` makes them null);
+- a refused line is named by its number in all of the input, and what came before it is returned;
+- with `text`, lines need only be UTF-8 and each becomes a JSON string, the blank ones too;
+- keys, where a field or a delimiter gives them, come out in step with the records.
+
+What msgspec's decoder takes for JSON is JSON here: numbers of any size, duplicate names, but no NaN and no
+escape that is half of a surrogate pair.
+
+Good input costs no work per line in Python. A chunk of lines goes through a few calls that run in C; only if
+one of them objects, the chunk is sifted in smaller steps and at last line by line.
+"""
+
+from __future__ import annotations
+
+import binascii
+import io
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from storage.errors import InvalidRecordError
+from storage.keys import KeyDelimiter, KeyField, KeysRefused
+from storage.line_problem import Problem, json_problem, size_problem, text_problem
+from storage.nesting import MAX_NESTING, any_deeper, harmless_bytes
+
+ERRORS_KEPT = 100
+"""How many errors a checker remembers with on_error="skip"; it counts them all."""
+
+# Enough lines to make a call per chunk cheap, few enough to stay in the processor's cache.
+_CHUNK_BYTES = 65_536
+_SIFT_LINES = 32
+# msgspec needs one level of C recursion for each level of nesting, and Python allows about a thousand.
+_MAX_NESTING_SUPPORTED = 512
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+_decode_value = msgspec.json.Decoder(msgspec.Raw).decode
+_encode_lines = msgspec.json.Encoder().encode_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Records ready to be stored: `count` JSON values in `data`, each ended by a newline.
+
+    `keys` are raw JSON text, one a record, or `None` if the input has none. `first_line` is the number of
+    the first input line of the buffer, `dropped` the positions in it of lines that are no record.
+    """
+
+    data: bytes
+    count: int
+    keys: list[bytes] | None = None
+    first_line: int = 1
+    dropped: list[int] = field(default_factory=list)
+
+    def line_of(self, index: int) -> int:
+        """The number of the input line that record `index` (from 0) came from."""
+        for position in self.dropped:
+            if position > index:
+                break
+            index += 1
+        return self.first_line + index
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What came of one buffer: the good lines, and the error that ended it, if one did."""
+
+    lines: Lines
+    error: InvalidRecordError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Sifted:
+    """The good lines of a chunk that does not pass as a whole, and the positions in it of the others.
+
+    `consumed` lines of the chunk are decided: all, or those before the one that the error names.
+    """
+
+    good: list[bytes]
+    dropped: list[int]
+    error: InvalidRecordError | None
+    consumed: int
+
+
+class _Unfit(Exception):
+    """Some line of a chunk breaks a limit."""
+
+
+_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeysRefused, _Unfit)
+
+
+class LineChecker:
+    """Checks input lines, and counts them: `next_line`, `blank_lines`, `refused_lines` only ever grow.
+
+    With on_error="skip" refused lines are left out: `errors` holds the first of them, and `check` returns
+    none. `max_record_bytes` and `max_nesting` (at most 512) limit one value.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_record_bytes: int,
+        max_nesting: int = MAX_NESTING,
+        keys: KeyField | KeyDelimiter | None = None,
+        text: bool = False,
+        empty_is_null: bool = False,
+        on_error: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        if not 0 <= max_nesting <= _MAX_NESTING_SUPPORTED:
+            raise ValueError(f"max_nesting must be 0 to {_MAX_NESTING_SUPPORTED}, not {max_nesting}")
+        if text and isinstance(keys, KeyField):
+            raise ValueError("lines of text have no fields to take a key from")
+        self.next_line = 1
+        self.blank_lines = 0
+        self.refused_lines = 0
+        self.errors: list[InvalidRecordError] = []
+        self._max_record_bytes = max_record_bytes
+        self._max_nesting = max_nesting
+        # A line up to this length, line end included, can break neither limit.
+        self._harmless_bytes = min(harmless_bytes(max_nesting), max_record_bytes + 1)
+        self._key_field = keys if isinstance(keys, KeyField) else None
+        self._key_delimiter = keys if isinstance(keys, KeyDelimiter) else None
+        self._text = text
+        self._empty_is_null = empty_is_null
+        self._skip = on_error == "skip"
+
+    def check(self, buffer: bytes) -> Checked:
+        """The records of `buffer`, which ends at a line end (a missing last newline is added).
+
+        After a refused line in the mode "stop" the rest of the buffer has not been looked at, and `next_line`
+        is the number of the refused line.
+        """
+        buffer = self._normalised(buffer)
+        is_ascii = buffer.isascii()
+        first_line = self.next_line
+        gathered = _Gathered(buffer)
+        chunks = io.BytesIO(buffer)
+        keys: list[bytes] = []
+        dropped: list[int] = []
+        error = None
+        while error is None and (lines := chunks.readlines(_CHUNK_BYTES)):
+            try:
+                values, own_keys = self._take(lines, is_ascii)
+                gathered.add(values, chunks.tell(), unchanged=values is lines)
+                count = consumed = len(lines)
+            except _REFUSALS:
+                sifted = self._sift(lines, is_ascii)
+                values, own_keys = self._take(sifted.good, is_ascii)
+                gathered.add(values, chunks.tell(), unchanged=False)
+                count, consumed, error = len(sifted.good), sifted.consumed, sifted.error
+                dropped += [self.next_line - first_line + position for position in sifted.dropped]
+            keys += own_keys
+            gathered.count += count
+            self.next_line += consumed
+        has_keys = self._key_field is not None or self._key_delimiter is not None
+        lines_of_buffer = Lines(
+            gathered.data(), gathered.count, keys if has_keys else None, first_line, dropped
+        )
+        return Checked(lines_of_buffer, error)
+
+    def too_long(self, size_bytes: int) -> InvalidRecordError:
+        """The error for a next line that is over the limit before its end was even read."""
+        problem = size_problem(size_bytes, max_record_bytes=self._max_record_bytes)
+        assert problem is not None, "only a line above the limit is too long"
+        return InvalidRecordError(self.next_line, problem.reason, remedy=problem.remedy)
+
+    def _normalised(self, buffer: bytes) -> bytes:
+        if self.next_line == 1 and buffer.startswith(_BYTE_ORDER_MARK):
+            buffer = buffer[len(_BYTE_ORDER_MARK) :]
+        if b"\r" in buffer:
+            buffer = buffer.replace(b"\r\n", b"\n")
+        if buffer and not buffer.endswith(b"\n"):
+            buffer += b"\n"
+        return buffer
+
+    def _take(self, lines: list[bytes], is_ascii: bool) -> tuple[list[bytes] | bytes, list[bytes]]:
+        """The values and keys of `lines` if all of them are good; raises one of _REFUSALS if any is not.
+
+        The values are `lines` itself where nothing had to change.
+        """
+        keys: list[bytes] = []
+        if not lines:
+            return lines, keys
+        if self._key_delimiter is not None:
+            keys, lines = self._key_delimiter.split(lines)
+        if self._text:
+            return self._take_text(lines), keys
+        if self._key_field is None:
+            deque(map(_decode_value, lines), maxlen=0)
+        else:
+            keys = self._key_field.keys(map(self._key_field.decode, lines))
+        longest = max(map(len, lines))
+        if longest > self._harmless_bytes and (
+            longest > self._max_record_bytes + 1 or any_deeper(lines, self._max_nesting)
+        ):
+            raise _Unfit
+        if not is_ascii:
+            b"".join(lines).decode()
+        return lines, keys
+
+    def _take_text(self, lines: list[bytes]) -> bytes:
+        texts: list[str] | list[str | None] = b"".join(lines).decode().split("\n")[:-1]
+        if self._empty_is_null:
+            texts = [text or None for text in texts]
+        values = _encode_lines(texts)
+        longest = len(values)
+        if longest > self._max_record_bytes and max(map(len, values.split(b"\n"))) > self._max_record_bytes:
+            raise _Unfit
+        return values
+
+    def _sift(self, lines: list[bytes], is_ascii: bool) -> _Sifted:
+        """What is good in a chunk that does not pass: looked for in small steps, then line by line."""
+        positions = self._positions_of_records(lines)
+        records = [lines[position] for position in positions]
+        if self._empty_is_null and not self._text:
+            records = list(map(self._filled, records))
+        good: list[int] = []
+        for start in range(0, len(records), _SIFT_LINES):
+            step = range(start, min(start + _SIFT_LINES, len(records)))
+            try:
+                self._take(records[step.start : step.stop], is_ascii)
+                good += step
+            except _REFUSALS:
+                for index in step:
+                    problem = self._problem(records[index])
+                    if problem is None:
+                        good.append(index)
+                        continue
+                    error = self._refused(self.next_line + positions[index], problem)
+                    if error is not None:
+                        return self._sifted(records, positions, good, error, positions[index])
+        return self._sifted(records, positions, good, None, len(lines))
+
+    def _positions_of_records(self, lines: list[bytes]) -> list[int]:
+        if self._text or (self._empty_is_null and self._key_delimiter is None):
+            return list(range(len(lines)))
+        return [position for position, line in enumerate(lines) if not line.isspace()]
+
+    def _sifted(
+        self,
+        records: list[bytes],
+        positions: list[int],
+        good: list[int],
+        error: InvalidRecordError | None,
+        consumed: int,
+    ) -> _Sifted:
+        kept = {positions[index] for index in good}
+        dropped = [position for position in range(consumed) if position not in kept]
+        recorded = len(positions) if error is None else positions.index(consumed)
+        self.blank_lines += consumed - recorded
+        return _Sifted([records[index] for index in good], dropped, error, consumed)
+
+    def _filled(self, line: bytes) -> bytes:
+        """`line` with null in the place of a missing value."""
+        if self._key_delimiter is None:
+            return b"null\n" if line.isspace() else line
+        _, delimiter, value = line.partition(self._key_delimiter.delimiter)
+        return line[: -len(value)] + b"null\n" if delimiter and value.isspace() else line
+
+    def _refused(self, line: int, problem: Problem) -> InvalidRecordError | None:
+        """The error to stop with, or `None` if such lines are left out."""
+        error = InvalidRecordError(line, problem.reason, remedy=problem.remedy)
+        self.refused_lines += 1
+        if not self._skip:
+            return error
+        if len(self.errors) < ERRORS_KEPT:
+            self.errors.append(error)
+        return None
+
+    def _problem(self, line: bytes) -> Problem | None:
+        if self._key_delimiter is not None:
+            problem = self._key_delimiter.problem(line)
+            if problem is not None:
+                return problem
+            line = line.partition(self._key_delimiter.delimiter)[2]
+        value = line.removesuffix(b"\n")
+        if self._text:
+            if self._empty_is_null and not value:
+                return size_problem(len(b"null"), max_record_bytes=self._max_record_bytes)
+            return text_problem(value, max_record_bytes=self._max_record_bytes)
+        problem = json_problem(value, max_record_bytes=self._max_record_bytes, max_nesting=self._max_nesting)
+        if problem is None and self._key_field is not None:
+            problem = self._key_field.problem(value)
+        return problem
+
+
+class _Gathered:
+    """What of a buffer is good so far: the buffer itself, uncopied, as long as nothing had to change."""
+
+    def __init__(self, buffer: bytes) -> None:
+        self.count = 0
+        self._buffer = buffer
+        self._end = 0
+        self._unchanged = 0
+        self._parts: list[bytes] = []
+
+    def add(self, values: list[bytes] | bytes, end: int, *, unchanged: bool) -> None:
+        """Adds the values of the chunk that reaches to `end` in the buffer."""
+        if unchanged and self._unchanged == self._end:
+            self._unchanged = end
+        else:
+            self._parts.append(values if isinstance(values, bytes) else b"".join(values))
+        self._end = end
+
+    def data(self) -> bytes:
+        if not self._parts:
+            return self._buffer[: self._unchanged]
+        return b"".join([self._buffer[: self._unchanged], *self._parts])
+
+
+def single_value(
+    value: bytes,
+    *,
+    max_record_bytes: int,
+    max_nesting: int = MAX_NESTING,
+    text: bool = False,
+    empty_is_null: bool = False,
+    number: int = 1,
+) -> bytes:
+    """`value`, given on the command line as the `number`th, as one JSON value without a line end.
+
+    Raises InvalidRecordError, whose `line` is `number`.
+    """
+    if empty_is_null and not value.strip():
+        return b"null"
+    if text:
+        problem = text_problem(value, max_record_bytes=max_record_bytes)
+    elif b"\n" in value.strip():
+        problem = Problem("the value spans several lines", "put it on one line, for example with jq -c .")
+    else:
+        value = value.strip()
+        problem = json_problem(value, max_record_bytes=max_record_bytes, max_nesting=max_nesting)
+    if problem is not None:
+        raise InvalidRecordError(number, problem.reason, remedy=problem.remedy)
+    return msgspec.json.encode(value.decode()) if text else value
+
+
+def binary_value(data: bytes) -> bytes:
+    """`data` as the JSON value that stands for bytes: `{"$base64": "…"}`."""
+    return b'{"$base64":"' + binascii.b2a_base64(data, newline=False) + b'"}'

@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+import base64
+import json
+from unittest.mock import patch
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+import storage.lines
+from storage.errors import InvalidRecordError
+from storage.keys import KeyDelimiter, KeyField
+from storage.lines import ERRORS_KEPT, Checked, LineChecker, binary_value, single_value
+from tests.storage.line_model import Rules, expected
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5)
+    | st.sampled_from(["}", "[{", "\\", '"', "\\\\", '\\"', "é", "a\u0000b"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "k", "}", '"']), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+_VALID = st.builds(
+    lambda value, ascii_only, before, after: (
+        before + json.dumps(value, ensure_ascii=ascii_only).encode() + after
+    ),
+    _JSON | st.fixed_dictionaries({"id": _JSON}),
+    st.booleans(),
+    st.sampled_from([b"", b" ", b"\t"]),
+    st.sampled_from([b"", b" ", b"\r", b"\t "]),
+)
+_ODD = st.sampled_from(
+    [
+        b"",
+        b"  ",
+        b"\x0c",
+        b"1 2",
+        b"{}{}",
+        b"[1,",
+        b"2]",
+        b"hello",
+        b'{"a": "\xff"}',
+        b'"\\ud800"',
+        b'"\\udc00\\ud800"',
+        b"NaN",
+        b"1e400",
+        b"-Infinity",
+        b"01",
+        b'{"id":1,"id":2}',
+        b'{"\\u0069d":"x"}',
+        b"\xef\xbb\xbf1",
+        b'{"id":"a"}:1',
+        b"k:{}",
+        b"k:",
+        b"\xff:1",
+        b"::1",
+        b"[[[[[[]]]]]]",
+        b'{"a":"}","b":{"a":"}","b":{"a":"}","b":[[1]],"c":"{"},"c":"{"},"c":"{"}',
+        b'"' + b"x" * 60 + b'"',
+    ]
+)
+_LINE = (
+    _VALID
+    | _ODD
+    | st.builds(bytes.__add__, _ODD, _VALID)
+    | st.binary(max_size=4).map(lambda data: data.replace(b"\n", b""))
+)
+_INPUT = st.lists(_LINE, max_size=12).flatmap(
+    lambda lines: st.lists(
+        st.sampled_from([b"\n", b"\n", b"\r\n"]), min_size=len(lines), max_size=len(lines)
+    ).map(lambda ends: [line + end for line, end in zip(lines, ends, strict=True)])
+)
+_RULES = st.builds(
+    Rules,
+    max_record_bytes=st.sampled_from([1_000_000, 40, 3]),
+    max_nesting=st.sampled_from([128, 4, 1, 0]),
+    key_field=st.sampled_from([None, None, "id"]),
+    empty_is_null=st.booleans(),
+    skip=st.booleans(),
+) | st.builds(
+    Rules,
+    max_record_bytes=st.sampled_from([1_000_000, 40, 3]),
+    delimiter=st.sampled_from([None, b":", b"::"]),
+    text=st.booleans(),
+    empty_is_null=st.booleans(),
+    skip=st.booleans(),
+)
+
+
+def _checker(rules: Rules) -> LineChecker:
+    keys: KeyField | KeyDelimiter | None = None
+    if rules.key_field is not None:
+        keys = KeyField(rules.key_field)
+    elif rules.delimiter is not None:
+        keys = KeyDelimiter(rules.delimiter)
+    return LineChecker(
+        max_record_bytes=rules.max_record_bytes,
+        max_nesting=rules.max_nesting,
+        keys=keys,
+        text=rules.text,
+        empty_is_null=rules.empty_is_null,
+        on_error="skip" if rules.skip else "stop",
+    )
+
+
+@given(
+    lines=_INPUT,
+    rules=_RULES,
+    buffer_lines=st.integers(1, 13),
+    chunk_bytes=st.sampled_from([1, 30, 65_536]),
+    sift_lines=st.sampled_from([1, 3, 32]),
+)
+@example(lines=[b"1\r\n", b"\n", b"2\n"], rules=Rules(), buffer_lines=3, chunk_bytes=1, sift_lines=1)
+def test_a_checker_does_what_the_model_does(
+    lines: list[bytes], rules: Rules, buffer_lines: int, chunk_bytes: int, sift_lines: int
+) -> None:
+    model = expected(b"".join(lines), rules)
+    checker = _checker(rules)
+    values: list[bytes] = []
+    keys: list[object] = []
+    numbers: list[int] = []
+    bad: list[int] = []
+    with (
+        patch.object(storage.lines, "_CHUNK_BYTES", chunk_bytes),
+        patch.object(storage.lines, "_SIFT_LINES", sift_lines),
+    ):
+        for start in range(0, len(lines), buffer_lines):
+            checked = checker.check(b"".join(lines[start : start + buffer_lines]))
+            own = checked.lines.data.split(b"\n")
+            assert b"" == own.pop()
+            assert checked.lines.count == len(own)
+            values += own
+            numbers += map(checked.lines.line_of, range(len(own)))
+            assert (checked.lines.keys is None) == (rules.key_field is None and rules.delimiter is None)
+            keys += map(json.loads, checked.lines.keys or [b"null"] * len(own))
+            if checked.error is not None:
+                bad.append(checked.error.line)
+                assert checked.error.line == checker.next_line
+                break
+    bad += [error.line for error in checker.errors]
+    assert model.values == values
+    assert model.lines == numbers
+    assert model.bad_lines == bad
+    assert model.blank_lines == checker.blank_lines
+    assert len(model.bad_lines) == checker.refused_lines
+    assert model.keys == keys
+
+
+def _check(data: bytes, *, max_record_bytes: int = 1_000_000, max_nesting: int = 128) -> Checked:
+    return LineChecker(max_record_bytes=max_record_bytes, max_nesting=max_nesting).check(data)
+
+
+def test_good_input_comes_back_as_the_same_object() -> None:
+    data = b'{"id": 1}\n' * 100_000
+    lines = _check(data).lines
+    assert lines.data is data
+    assert 100_000 == lines.count
+
+
+def test_bytes_are_kept_as_given() -> None:
+    data = b' {"a" :1.0,\t"a":2} \n1e400\n12345678901234567890\n"\\u00e9\\u0000"\n-0\n'
+    assert data == _check(data).lines.data
+
+
+def test_dos_line_ends_become_newlines() -> None:
+    assert b"1\n2\n3\n" == _check(b"1\r\n2\n3\r\n").lines.data
+
+
+def test_a_blank_line_is_counted_and_skipped() -> None:
+    checker = LineChecker(max_record_bytes=100)
+    checked = checker.check(b"1\n\n \t\n2\n\r\n")
+    assert b"1\n2\n" == checked.lines.data
+    assert 3 == checker.blank_lines
+    assert 6 == checker.next_line
+    assert [1, 4] == [checked.lines.line_of(0), checked.lines.line_of(1)]
+
+
+def test_a_byte_order_mark_is_taken_off_the_first_line_only() -> None:
+    checker = LineChecker(max_record_bytes=100)
+    assert b"1\n" == checker.check(b"\xef\xbb\xbf1\n").lines.data
+    error = checker.check(b"\xef\xbb\xbf1\n").error
+    assert "line 2: a byte order mark inside the input; remove it; only the first line may have one" == str(
+        error
+    )
+
+
+def test_a_missing_last_newline_is_added() -> None:
+    assert b"1\n2\n" == _check(b"1\n2").lines.data
+
+
+def test_line_numbers_go_on_over_buffers() -> None:
+    checker = LineChecker(max_record_bytes=100)
+    checker.check(b"1\n\n2\n")
+    error = checker.check(b"3\nx\n").error
+    assert error is not None
+    assert 5 == error.line
+
+
+@pytest.mark.parametrize("empty", [b"", b"\n", b"\n\n"])
+def test_no_line_is_no_record(empty: bytes) -> None:
+    lines = _check(empty).lines
+    assert (b"", 0) == (lines.data, lines.count)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            b'{"id":1,}',
+            "invalid JSON at column 9: expecting property name enclosed in double quotes; correct it, or "
+            "leave such lines out with --on-error skip, or pass --text for lines of text",
+        ),
+        (
+            b'{"a":1} {"b":2}',
+            "two values on one line, the second at column 9; "
+            "put each value on one line, for example with jq -c .",
+        ),
+        (b"{", "the value does not end on this line; put each value on one line, for example with jq -c ."),
+        (
+            b'{"a": "x',
+            "the value does not end on this line; put each value on one line, for example with jq -c .",
+        ),
+        (
+            b'{"a":"\xff"}',
+            "invalid UTF-8 at byte 7 (0xff); "
+            "convert the input, for example with iconv -t UTF-8, or publish it with --binary",
+        ),
+        (b"\xff\xfe{\0}\0", "the input is UTF-16; convert it, for example with iconv -f UTF-16 -t UTF-8"),
+        (b"hello", "'hello' is not JSON; pass --text to publish text as JSON strings"),
+        (
+            b"2024-01-01 12:00 INFO started",
+            "'2024-01-01 12:00 INFO started' is not JSON; pass --text to publish text as JSON strings",
+        ),
+        (b"true story", "'true story' is not JSON; pass --text to publish text as JSON strings"),
+        (b"1,2,3", "'1,2,3' is not JSON; pass --text to publish text as JSON strings"),
+        (b"NaN", "'NaN' is not JSON; pass --text to publish text as JSON strings"),
+        (b"\x1b[31mred", "'\\x1b[31mred' is not JSON; pass --text to publish text as JSON strings"),
+        (
+            b'{"a":NaN}',
+            "invalid JSON at column 6: NaN is not a JSON value; correct it, or "
+            "leave such lines out with --on-error skip, or pass --text for lines of text",
+        ),
+        (b"{'a': 1}", "invalid JSON at column 2: single quotes; JSON takes double quotes"),
+        (
+            b'"\\ud800"',
+            "a \\u escape is only half of a surrogate pair; write both halves, or the character itself",
+        ),
+        (b"[" * 129 + b"]" * 129, "nested deeper than 128 levels; flatten the value"),
+        (b"[" * 90_000 + b"]" * 90_000, "nested deeper than 128 levels; flatten the value"),
+        (
+            b'"' + b"x" * 999_999 + b'"',
+            "the record has 1000001 bytes, and max_message_size is 1000000; make it smaller, "
+            "or raise the limit with 'aegis config set streaming.max_message_size'",
+        ),
+    ],
+)
+def test_a_bad_line_is_named_with_reason_and_remedy(line: bytes, message: str) -> None:
+    checked = _check(b'{"ok":1}\n\n{"ok":2}\n' + line + b"\n3\n")
+    assert f"line 4: {message}" == str(checked.error)
+    assert b'{"ok":1}\n{"ok":2}\n' == checked.lines.data
+
+
+def test_a_message_has_one_line_and_a_bounded_length() -> None:
+    for line in (b"x" * 100_000, b"a\x0b\x0cb\xe2\x80\xa8c", b"\x00"):
+        message = str(_check(line + b"\n").error)
+        assert len(message) < 300
+        assert message.isprintable()
+
+
+def test_an_integer_of_many_digits_is_named_by_its_real_fault() -> None:
+    error = _check(b"[" + b"1" * 10_000 + b",]\n").error
+    assert "column 10003" in str(error)
+
+
+def test_a_record_of_just_the_largest_size_passes() -> None:
+    line = b'"' + b"x" * 98 + b'"\n'
+    assert 1 == _check(line, max_record_bytes=100).lines.count
+    assert 1 == _check(line.replace(b"\n", b"\r\n"), max_record_bytes=100).lines.count
+    assert 0 == _check(line, max_record_bytes=99).lines.count
+
+
+def test_a_line_too_long_to_read_has_the_same_error() -> None:
+    checker = LineChecker(max_record_bytes=3)
+    by_check = checker.check(b"12345\n").error
+    assert str(by_check) == str(checker.too_long(5))
+
+
+def test_skipping_keeps_every_good_line_and_counts_the_others() -> None:
+    checker = LineChecker(max_record_bytes=100, on_error="skip")
+    checked = checker.check(b"1\nx\n2\n\n" * 1000)
+    assert checked.error is None
+    assert b"1\n2\n" * 1000 == checked.lines.data
+    assert 1000 == checker.refused_lines
+    assert 1000 == checker.blank_lines
+    assert ERRORS_KEPT == len(checker.errors)
+    assert [2, 6] == [error.line for error in checker.errors[:2]]
+
+
+def test_a_full_stack_is_not_blamed_on_the_input() -> None:
+    def deep(levels: int) -> Checked:
+        return deep(levels - 1) if levels else _check(b'{"a":' * 100 + b"1" + b"}" * 100 + b"\n")
+
+    with pytest.raises(RecursionError):
+        for levels in range(700, 1000, 10):
+            assert deep(levels).error is None
+
+
+def test_empty_lines_are_null_if_asked_for() -> None:
+    checker = LineChecker(max_record_bytes=100, empty_is_null=True)
+    assert b"1\nnull\n2\n" == checker.check(b"1\n\n2\n").lines.data
+
+
+def test_an_empty_value_after_a_key_is_null_if_asked_for_and_else_refused() -> None:
+    checker = LineChecker(max_record_bytes=100, keys=KeyDelimiter(b":"), empty_is_null=True)
+    lines = checker.check(b"a:1\nb:\nc: \n\n").lines
+    assert b"1\nnull\nnull\n" == lines.data
+    assert [b'"a"', b'"b"', b'"c"'] == lines.keys
+    error = LineChecker(max_record_bytes=100, keys=KeyDelimiter(b":")).check(b"b:\n").error
+    assert "line 1: there is no value; pass one, or -Z to publish null" == str(error)
+
+
+def test_text_becomes_json_strings() -> None:
+    checker = LineChecker(max_record_bytes=100, text=True)
+    lines = checker.check('a "b" \\ é\r\n\n\x00\t\u2028\x85\n{"a":1}\n'.encode()).lines
+    assert ['a "b" \\ é', "", "\x00\t\u2028\x85", '{"a":1}'] == [
+        json.loads(line) for line in lines.data.split(b"\n")[:-1]
+    ]
+    assert 4 == lines.count
+
+
+def test_text_that_is_not_utf8_is_named() -> None:
+    checked = LineChecker(max_record_bytes=100, text=True).check(b"ok\n\xe9t\xe9\nno\n")
+    assert (
+        "line 2: invalid UTF-8 at byte 1 (0xe9); "
+        "convert the input, for example with iconv -t UTF-8, or publish it with --binary"
+    ) == str(checked.error)
+    assert b'"ok"\n' == checked.lines.data
+
+
+def test_text_has_no_fields_to_take_a_key_from() -> None:
+    with pytest.raises(ValueError, match="no fields"):
+        LineChecker(max_record_bytes=100, text=True, keys=KeyField("id"))
+
+
+def test_a_nesting_limit_above_what_the_decoder_allows_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 to 512"):
+        LineChecker(max_record_bytes=100, max_nesting=513)
+
+
+@given(st.binary())
+def test_bytes_become_a_value_that_holds_them(data: bytes) -> None:
+    assert {"$base64": base64.b64encode(data).decode()} == json.loads(binary_value(data))
+
+
+def test_a_single_value_is_one_json_value() -> None:
+    assert b'{"a": 1}' == single_value(b' {"a": 1}\n', max_record_bytes=100)
+    assert b'"hello"' == single_value(b"hello", max_record_bytes=100, text=True)
+    assert b'"a\\nb"' == single_value(b"a\nb", max_record_bytes=100, text=True)
+    assert b"null" == single_value(b"", max_record_bytes=100, empty_is_null=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (b"hello", "line 2: 'hello' is not JSON; pass --text to publish text as JSON strings"),
+        (b"", "line 2: there is no value; pass one, or -Z to publish null"),
+        (
+            b"[1,\n2]",
+            "line 2: the value spans several lines; put it on one line, for example with jq -c .",
+        ),
+        (b"[[]]", "line 2: nested deeper than 1 levels; flatten the value"),
+    ],
+)
+def test_a_single_value_that_is_none_is_refused(value: bytes, message: str) -> None:
+    with pytest.raises(InvalidRecordError) as caught:
+        single_value(value, max_record_bytes=100, max_nesting=1, number=2)
+    assert message == str(caught.value)
