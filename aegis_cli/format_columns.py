@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from storage.template import Column
 
 if TYPE_CHECKING:
-    from storage.batch_view import BatchView
+    from storage.batch import Batch
 
 T = TypeVar("T")
 
@@ -35,13 +35,13 @@ class Columns:
     """The records being printed. `batch` is `None` where they are the headers of one record."""
 
     count: int
-    batch: BatchView | None
+    batch: Batch | None
     names: list[bytes] | None = None
     raw_values: list[bytes] | None = None
     _texts: dict[tuple[str, str], list[bytes] | bytes] = field(default_factory=dict)
 
     @classmethod
-    def of_batch(cls, batch: BatchView) -> Columns:
+    def of_batch(cls, batch: Batch) -> Columns:
         return cls(count=batch.count, batch=batch)
 
     @classmethod

@@ -27,7 +27,7 @@ from storage.template import Column, escape, fill
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from storage.batch_view import BatchView
+    from storage.batch import Batch
 
 _ESCAPES = {"n": b"\n", "t": b"\t", "r": b"\r", "0": b"\0", "\\": b"\\"}
 _ALIASES = {"s": "v", "S": "V", "T": "d"}
@@ -56,7 +56,7 @@ class FormatError(ValueError):
         super().__init__(f"format {text!r}: {reason} at position {position}; {remedy}")
 
 
-def compile_format(text: str, *, local_zone: tzinfo | None = None) -> Callable[[BatchView], bytes]:
+def compile_format(text: str, *, local_zone: tzinfo | None = None) -> Callable[[Batch], bytes]:
     """Return a function that prints a batch in the format `text`.
 
     `local_zone` is the zone of `{strftime[…]}`, `None` for the one of this machine. Raises FormatError.

@@ -2,21 +2,16 @@
 
 A pattern is searched in the JSON text of the value as it was published, bytes and escapes as they are. The
 whole buffer of lines is searched at once, so a batch in which nothing matches costs one search. A key is
-wanted if it is a string of that text, or a number spelled so.
+wanted if it is a string of that text, or a number spelled so. `Batch.select` takes what the filters give.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from operator import itemgetter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from storage.batch_view import BatchView
-
-T = TypeVar("T")
+    from storage.batch import Batch
 
 # A pattern with one of these is searched line by line. The first look at what stands beside a match, or give
 # up what backtracking would find, so they tell a line within a buffer from a line alone; the others match a
@@ -50,7 +45,7 @@ def compile_pattern(text: str, *, ignore_case: bool = False) -> re.Pattern[bytes
         ) from None
 
 
-def filter_batch_lines(batch: BatchView, pattern: re.Pattern[bytes]) -> list[int]:
+def filter_batch_lines(batch: Batch, pattern: re.Pattern[bytes]) -> list[int]:
     """Return the indexes of the records whose value matches `pattern`, ascending.
 
     `pattern` comes from `compile_pattern`.
@@ -77,7 +72,7 @@ def filter_batch_lines(batch: BatchView, pattern: re.Pattern[bytes]) -> list[int
     return indexes
 
 
-def filter_batch_key(batch: BatchView, key: str) -> list[int]:
+def filter_batch_key(batch: Batch, key: str) -> list[int]:
     """Return the indexes of the records whose key is the text `key` or a number spelled so, ascending."""
     keys = batch.keys()
     if keys is None:
@@ -102,67 +97,3 @@ def _key_text(raw: bytes) -> str | None:
 
     text: str = json.loads(raw)
     return text
-
-
-def select(batch: BatchView, indexes: Sequence[int]) -> BatchView:
-    """Return the records of `batch` at `indexes` (ascending, at least one) as a batch."""
-    return batch if len(indexes) == batch.count else Selection(batch=batch, indexes=indexes)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Some records of a batch, read like a batch. `indexes` are ascending and not empty."""
-
-    batch: BatchView
-    indexes: Sequence[int]
-
-    @property
-    def topic(self) -> str:
-        return self.batch.topic
-
-    @property
-    def partition(self) -> int:
-        return self.batch.partition
-
-    @property
-    def base_offset(self) -> int:
-        return self.batch.offsets()[self.indexes[0]]
-
-    @property
-    def last_offset(self) -> int:
-        return self.batch.offsets()[self.indexes[-1]]
-
-    @property
-    def count(self) -> int:
-        return len(self.indexes)
-
-    @property
-    def lines(self) -> bytes:
-        return b"\n".join([*self.values(), b""])
-
-    @property
-    def append_time_ms(self) -> int:
-        return self.batch.append_time_ms
-
-    def values(self) -> list[bytes]:
-        return self._pick(self.batch.values())
-
-    def keys(self) -> list[bytes | None] | None:
-        keys = self.batch.keys()
-        return None if keys is None else self._pick(keys)
-
-    def headers(self) -> list[bytes | None] | None:
-        headers = self.batch.headers()
-        return None if headers is None else self._pick(headers)
-
-    def timestamps_ms(self) -> list[int] | None:
-        timestamps_ms = self.batch.timestamps_ms()
-        return None if timestamps_ms is None else self._pick(timestamps_ms)
-
-    def offsets(self) -> list[int]:
-        return self._pick(self.batch.offsets())
-
-    def _pick(self, column: Sequence[T]) -> list[T]:
-        if len(self.indexes) == 1:
-            return [column[self.indexes[0]]]
-        return list(itemgetter(*self.indexes)(column))

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 from storage.template import Column, escape, fill
 
 if TYPE_CHECKING:
-    from storage.batch_view import BatchView
+    from storage.batch import Batch
 
 
-def encode_batch(batch: BatchView) -> bytes:
+def encode_batch(batch: Batch) -> bytes:
     """Return one envelope line for each record of `batch`."""
     columns: list[Column] = [batch.offsets()]
     # Names of topics have no character that JSON would escape (storage/errors.py, InvalidNameError).

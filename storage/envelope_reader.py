@@ -25,6 +25,8 @@ from storage.errors import InvalidRecordError
 TIMESTAMP_MAX_MS = 253_402_300_799_999
 _TimestampMs = Annotated[int, msgspec.Meta(ge=-1, le=TIMESTAMP_MAX_MS)]
 _Partition = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+# How the JSON of a string or a number begins.
+_SCALARS = frozenset({b'"', b"-", *(b"%d" % digit for digit in range(10))})
 _MISSING = msgspec.Raw(b"")
 _REMEDY = "an envelope is one JSON object a line, as 'aegis consume --json' prints it"
 
@@ -177,7 +179,7 @@ def _columns(
     return Envelopes(
         lines=b"\n".join(values),
         count=len(records),
-        keys=_raw_column(records, "key", check_key, line_of),
+        keys=_raw_column(records, "key", check_key, line_of, plain=_SCALARS),
         headers=_raw_column(records, "headers", normal_headers, line_of),
         timestamps_ms=_number_column(records, "timestamp"),
         partitions=_number_column(records, "partition"),
@@ -191,9 +193,16 @@ def _raw_column(
     name: str,
     normal: Callable[[bytes], bytes],
     line_of: Callable[[int], int],
+    *,
+    plain: frozenset[bytes] = frozenset(),
 ) -> list[bytes] | None:
-    """Return the raw JSON of a field, each distinct text normalised once; `None` if no record has it."""
+    """Return the raw JSON of a field, each distinct text normalised once; `None` if no record has it.
+
+    Where every text begins with one of `plain`, they are as they should be.
+    """
     raws = list(map(bytes, map(attrgetter(name), records)))
+    if {raw[:1] for raw in raws} <= plain:
+        return raws
     normalised: dict[bytes, bytes] = {b"": b"null", b"null": b"null"}
     for raw in set(raws).difference(normalised):
         try:
