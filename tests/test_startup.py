@@ -18,7 +18,6 @@ HEAVY = {
     "asyncio",
     "pydantic",
     "duckdb",
-    "tomllib",
     "zstandard",
     "hypothesis",
 }
