@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from aegis_cli.format_columns import Columns, Part, Rendered, each_distinct, header_pairs
 
 if TYPE_CHECKING:
-    from datetime import tzinfo
+    from datetime import datetime, tzinfo
 
 _FORMS = ("json", "text", "bytes")
 _CODINGS = ("hex", "base64", "base64raw")
 _HEX_BITS = (64, 32, 16, 8, 4)
 _BYTE_BITS = (64, 32, 16, 8)
+# The start of the year 9999 UTC, in milliseconds: before it every zone has a date for every instant.
+_CALENDAR_END_MS = 253_370_764_800_000
 _CLOSING = {"[": "]", "{": "}", "(": ")", "#": "#"}
 
 
@@ -112,11 +114,14 @@ def _mapped(numbers: Sequence[int] | int, encode: Callable[[int], bytes]) -> Ren
 
 
 def _mapped_once(numbers: Sequence[int] | int, encode: Callable[[int], bytes], *, step: int = 1) -> Rendered:
-    """Encode every distinct number once, after rounding it down to a multiple of `step`."""
+    """Encode every distinct number once, after rounding it down to a multiple of `step`.
+
+    From `_CALENDAR_END_MS` on nothing is rounded, since a number without a date prints as it is.
+    """
     if isinstance(numbers, int):
-        return encode(numbers - numbers % step)
+        return encode(numbers - numbers % step if numbers < _CALENDAR_END_MS else numbers)
     if step > 1:
-        numbers = [number - number % step for number in numbers]
+        numbers = [n - n % step if n < _CALENDAR_END_MS else n for n in numbers]
     results = {number: encode(number) for number in set(numbers)}
     return b"%b", list(map(results.__getitem__, numbers))
 
@@ -155,18 +160,30 @@ def _unwrap(wrapped: str) -> str:
 
 
 def _iso(ms: int) -> bytes:
-    from datetime import UTC, datetime
+    from datetime import UTC
 
-    moment = datetime.fromtimestamp(ms // 1000, UTC)
-    return b"%b.%03dZ" % (moment.strftime("%Y-%m-%dT%H:%M:%S").encode(), ms % 1000)
+    moment = _moment(ms, UTC)
+    return b"%d" % ms if moment is None else f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z".encode()
 
 
 def _strftime(ms: int, layout: str, local_zone: tzinfo | None) -> bytes:
+    moment = _moment(ms, local_zone)
+    return b"%d" % ms if moment is None else moment.strftime(layout).encode("utf-8", "surrogateescape")
+
+
+def _moment(ms: int, zone: tzinfo | None) -> datetime | None:
+    """Return the clock time in a zone, `None` for the machine's; `None` beyond the years 1 to 9999.
+
+    A program may have published any number as a timestamp; the number itself is printed then.
+    """
     from datetime import UTC, datetime, timedelta
 
-    moment = datetime.fromtimestamp(ms // 1000, UTC) + timedelta(milliseconds=ms % 1000)
-    # A zone of None makes astimezone take the machine's, so that %z and %Z have something to print.
-    return moment.astimezone(local_zone).strftime(layout).encode("utf-8", "surrogateescape")
+    try:
+        utc = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+        # A zone of None makes astimezone take the machine's, so that %z and %Z have something to print.
+        return utc.astimezone(zone)
+    except (OverflowError, OSError, ValueError):
+        return None
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -90,6 +90,13 @@ def test_what_a_batch_has_not_is_empty(text: str, expected: bytes) -> None:
     assert expected == printed(text, BARE)
 
 
+def test_a_timestamp_beyond_the_calendar_prints_as_its_number() -> None:
+    for time_ms in (253_402_300_799_999, 2**62):
+        batch = sample_batch([b"1"], timestamps_ms=[time_ms])
+        assert b"%d" % time_ms == printed("%d{strftime[%F]}", batch)
+    assert b"%d" % (2**62) == printed("%d{iso}", sample_batch([b"1"], timestamps_ms=[2**62]))
+
+
 def test_the_word_json_prints_envelopes() -> None:
     assert encode_batch(FULL) == printed("json")
 
