@@ -108,13 +108,15 @@ class Batch:
 
     def keys(self) -> list[bytes | None] | None:
         """The keys as JSON text, `None` for a record without; `None` for a batch without any."""
-        if self._columns is not None and self._columns.keys is not None:
-            return [None if key == b"null" else key for key in self._columns.keys]
-        if self._key_field is not None:
-            from storage.keys import keys_of_lines
+        stored = None if self._columns is None else self._columns.keys
+        if self._key_field is None:
+            return None if stored is None else [None if key == b"null" else key for key in stored]
+        from storage.derived_key import derived_keys
 
-            return keys_of_lines(self.lines, self._key_field)
-        return None
+        derived = derived_keys(self.values(), self._key_field)
+        if stored is None:
+            return derived
+        return [own if key == b"null" else key for key, own in zip(stored, derived, strict=True)]
 
     def headers(self) -> list[bytes | None] | None:
         """The headers as JSON text, `None` for a record without; `None` for a batch without any."""

@@ -97,5 +97,7 @@ def read_head(fd: int, *, salt: int) -> Head | None:
     if f[2] != salt:
         return None
     flags = f[1]
-    tail = Tail(*f[4:15], last=Location(*f[15:18]), stuck=bool(flags & _STUCK))
+    tail = Tail(*f[4:15])
+    tail.last = Location(*f[15:18])
+    tail.stuck = bool(flags & _STUCK)
     return Head(tail, bool(flags & _DIRTY), bool(flags & _BULK), Location(*f[18:21]), f[3])

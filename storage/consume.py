@@ -1,0 +1,309 @@
+"""Consuming: partitions of topics to one output, once or for as long as they grow.
+
+Promises: each partition's messages come in the order of their offsets; without `follow` it ends at the end
+that it saw when it began; everything is checked before it is handed out; damage is reported and stepped over.
+Messages that need no rendering are moved in runs of whole batches and never looked at one by one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from storage import checksum
+from storage.batch import Batch
+from storage.checksum import Check
+from storage.entry import Entry
+from storage.errors import TopicChangedError, TopicNotFoundError
+from storage.output import Output
+from storage.reader import Cursor, Gap, LogReader, ReadSegment, Run
+from storage.segment import data_path, index_path, segment_bases
+from storage.store import Store
+from storage.watch import Watch, open_watch
+
+# A run that is read and checked at once; larger batches are checked in pieces that stay in the cache.
+_RUN_BYTES = 1024 * 1024
+_PIECE_BYTES = 256 * 1024
+# Growth in partitions, deletion and re-creation are looked for at least this often.
+_LOOK_SECONDS = 1.0
+
+Render = Callable[[Batch], bytes]
+Select = Callable[[Batch], Batch | None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Assignment:
+    """One partition to consume: from `start_offset`, to before `end_offset`, or on and on."""
+
+    topic: str
+    partition: int
+    start_offset: int
+    end_offset: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumeOptions:
+    """How to consume. Without `render` the values go out as they lie on disk, one a line.
+
+    `select` narrows a batch to the records that are wanted. `limit` ends after so many records,
+    `idle_seconds` after so long without any. `on_gap` is told of offsets that cannot be read.
+    """
+
+    follow: bool = False
+    limit: int | None = None
+    idle_seconds: float | None = None
+    render: Render | None = None
+    select: Select | None = None
+    on_gap: Callable[[Gap], None] | None = None
+    on_notice: Callable[[str], None] | None = None
+    all_partitions: bool = True
+
+
+@dataclass(slots=True)
+class Consumed:
+    """What came of it. `idle` says that it ended because nothing came for `idle_seconds`."""
+
+    records: int = 0
+    gaps: int = 0
+    idle: bool = False
+
+
+def consume(
+    store: Store, assignments: Iterable[Assignment], output: Output, options: ConsumeOptions
+) -> Consumed:
+    """Write the assigned messages to `output`. Raises BrokenPipeError when nobody reads any more."""
+    return _Consumer(store, list(assignments), output, options).run()
+
+
+class _Consumer:
+    def __init__(
+        self, store: Store, assignments: list[Assignment], output: Output, options: ConsumeOptions
+    ) -> None:
+        self._store = store
+        self._output = output
+        self._options = options
+        self._done = Consumed()
+        self._places = [
+            (assignment, store.reader(assignment.topic, assignment.partition).cursor(assignment.start_offset))
+            for assignment in assignments
+        ]
+
+    def run(self) -> Consumed:
+        self._drain()
+        if self._options.follow and not self._finished():
+            watch = open_watch()
+            try:
+                self._follow(watch)
+            finally:
+                watch.close()
+        return self._done
+
+    def _finished(self) -> bool:
+        if self._options.limit is not None and self._done.records >= self._options.limit:
+            return True
+        return all(
+            assignment.end_offset is not None and cursor.offset >= assignment.end_offset
+            for assignment, cursor in self._places
+        )
+
+    def _follow(self, watch: Watch) -> None:
+        idle_seconds = self._options.idle_seconds
+        last_message = last_look = time.monotonic()
+        self._watch_all(watch)
+        while not self._finished():
+            before = self._done.records
+            # The watch stands before this look, so nothing that comes after it is missed.
+            self._drain()
+            now = time.monotonic()
+            if self._done.records > before:
+                last_message = now
+                continue
+            if idle_seconds is not None and now - last_message >= idle_seconds:
+                self._done.idle = True
+                return
+            if now - last_look >= _LOOK_SECONDS:
+                last_look = now
+                self._look_around()
+                self._watch_all(watch)
+            left = _LOOK_SECONDS if idle_seconds is None else last_message + idle_seconds - now
+            watch.wait(max(0.001, min(_LOOK_SECONDS, left)))
+
+    def _watch_all(self, watch: Watch) -> None:
+        for _, cursor in self._places:
+            directory = cursor.reader.directory
+            try:
+                newest = segment_bases(directory)[-1:]
+            except FileNotFoundError:
+                continue
+            watch.add(directory, [index_path(directory, base) for base in newest])
+
+    def _look_around(self) -> None:
+        """Find partitions that were added, and topics that are gone or were created again."""
+        for name in {assignment.topic for assignment, _ in self._places}:
+            places = [place for place in self._places if place[0].topic == name]
+            old = places[0][1].reader.topic
+            try:
+                topic = self._store.topic(name)
+            except TopicNotFoundError:
+                continue
+            if topic.topic_id != old.topic_id:
+                self._notice(f"topic '{name}' was deleted and created again; following the new one")
+                self._places = [place for place in self._places if place[0].topic != name]
+                known: set[int] = set()
+            else:
+                known = {assignment.partition for assignment, _ in places}
+            if self._options.all_partitions or not known:
+                for partition in range(topic.partitions):
+                    if partition not in known:
+                        assignment = Assignment(
+                            topic=name, partition=partition, start_offset=0, end_offset=None
+                        )
+                        self._places.append((assignment, LogReader(topic, partition).cursor(0)))
+
+    def _notice(self, text: str) -> None:
+        if self._options.on_notice is not None:
+            self._options.on_notice(text)
+
+    def _drain(self) -> None:
+        """Hand out all that is there now, partition after partition."""
+        for assignment, cursor in list(self._places):
+            try:
+                self._drain_one(assignment, cursor)
+            except TopicChangedError:
+                if not self._options.follow:
+                    raise
+                if cursor.offset >= 0:
+                    self._notice(f"topic '{assignment.topic}' was deleted; waiting for it to come back")
+                    cursor.offset = -1
+            if self._options.limit is not None and self._done.records >= self._options.limit:
+                return
+
+    def _drain_one(self, assignment: Assignment, cursor: Cursor) -> None:
+        end = assignment.end_offset
+        if end is None and not self._options.follow:
+            end = cursor.reader.end_offset
+        while True:
+            start = cursor.offset
+            taken = cursor.take(end)
+            if taken is None:
+                return
+            if isinstance(taken, Gap):
+                self._gap(taken)
+            else:
+                self._hand_out(cursor.reader, taken, start, end)
+            if self._options.limit is not None and self._done.records >= self._options.limit:
+                return
+
+    def _gap(self, gap: Gap) -> None:
+        self._done.gaps += gap.damage
+        if self._options.on_gap is not None:
+            self._options.on_gap(gap)
+
+    def _hand_out(self, reader: LogReader, run: Run, start: int, end: int | None) -> None:
+        plain = self._options.render is None and self._options.select is None
+        position = 0
+        while position < len(run.entries):
+            left = None if self._options.limit is None else self._options.limit - self._done.records
+            if left is not None and left <= 0:
+                return
+            entries = _group(run.entries, position, start, end, left) if plain else []
+            if entries:
+                self._copy(reader, run.segment, entries)
+                position += len(entries)
+            else:
+                self._render(reader, run.segment, run.entries[position], start, end, left)
+                position += 1
+
+    def _render(
+        self,
+        reader: LogReader,
+        segment: ReadSegment,
+        entry: Entry,
+        start: int,
+        end: int | None,
+        left: int | None,
+    ) -> None:
+        """Hand out one batch, cut to what is wanted of it."""
+        batch = reader.batch(segment, entry)
+        if isinstance(batch, Gap):
+            self._gap(batch)
+            return
+        wanted = batch.between(start, batch.last_offset + 1 if end is None else end)
+        if wanted is not None and self._options.select is not None:
+            wanted = self._options.select(wanted)
+        if wanted is None:
+            return
+        if left is not None and wanted.count > left:
+            wanted = wanted.select(range(left))
+        render = self._options.render
+        self._output.write(wanted.lines if render is None else render(wanted))
+        self._done.records += wanted.count
+
+    def _copy(self, reader: LogReader, segment: ReadSegment, entries: list[Entry]) -> None:
+        """Check whole batches that lie together, and move their bytes."""
+        if len(entries) == 1 and entries[0].data_length > _RUN_BYTES:
+            good = self._check_large(segment, entries[0])
+            raw = b""
+        else:
+            first, last = entries[0], entries[-1]
+            raw = os.pread(segment.data_fd, last.data_end - first.data_position, first.data_position)
+            origin = first.data_position
+            good = len(entries)
+            for index, entry in enumerate(entries):
+                at = entry.data_position - origin
+                lines = raw if good == 1 else raw[at : at + entry.data_length]
+                if len(lines) != entry.data_length or not checksum.matches(
+                    Check.BATCH_DATA, entry.data_crc, lines
+                ):
+                    good = index
+                    break
+        if good:
+            first, last = entries[0], entries[good - 1]
+            length = last.data_end - first.data_position
+            if not self._output.send(segment.data_fd, first.data_position, length):
+                if raw:
+                    self._output.write(raw if len(raw) == length else raw[:length])
+                else:
+                    self._write_large(segment, first)
+            self._done.records += sum(entry.record_count for entry in entries[:good])
+        if good < len(entries):
+            bad = entries[good]
+            path = data_path(reader.directory, segment.base_offset)
+            reason = "messages do not match their checksum"
+            self._gap(reader.gap(bad.base_offset, bad.last_offset + 1, reason, path))
+            if good + 1 < len(entries):
+                self._copy(reader, segment, entries[good + 1 :])
+
+    def _check_large(self, segment: ReadSegment, entry: Entry) -> int:
+        crc = 0
+        for position in range(entry.data_position, entry.data_end, _PIECE_BYTES):
+            length = min(_PIECE_BYTES, entry.data_end - position)
+            crc = checksum.extend(crc, os.pread(segment.data_fd, length, position))
+        return int(crc == entry.data_crc)
+
+    def _write_large(self, segment: ReadSegment, entry: Entry) -> None:
+        for position in range(entry.data_position, entry.data_end, _PIECE_BYTES):
+            length = min(_PIECE_BYTES, entry.data_end - position)
+            self._output.write(os.pread(segment.data_fd, length, position))
+
+
+def _group(
+    entries: list[Entry], position: int, start: int, end: int | None, left: int | None
+) -> list[Entry]:
+    """The entries from `position` on that are wanted whole and lie together, up to a run's size."""
+    group: list[Entry] = []
+    size = records = 0
+    for index in range(position, len(entries)):
+        entry = entries[index]
+        if entry.base_offset < start or (end is not None and entry.last_offset >= end):
+            break
+        if left is not None and records + entry.record_count > left:
+            break
+        if group and (size + entry.data_length > _RUN_BYTES or entry.data_position != group[-1].data_end):
+            break
+        group.append(entry)
+        size += entry.data_length
+        records += entry.record_count
+    return group

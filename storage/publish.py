@@ -1,0 +1,275 @@
+"""Publishing a stream of input: read, check, append, with the next step read while the last one is synced.
+
+Promises: records are appended in the order of the input; what `Published` counts is acknowledged; input that
+is refused says which line, and everything before that line is stored and counted, unless it says otherwise;
+memory is bounded by two steps, whatever the length of the input. A live input (`tail -f`) is published as it
+comes: nothing that was read waits longer than `linger_ms` for more.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from queue import Queue
+
+from storage.batch import Receipt, RecordBatch
+from storage.errors import InvalidRecordError
+from storage.intake import Intake
+from storage.store import Store
+
+# A step is what one append takes: large enough that its syncs cost little, small enough for two in memory.
+STEP_BYTES = 8 * 1024 * 1024
+_READ_BYTES = 1024 * 1024
+_PIPE_BYTES = 1024 * 1024
+_F_SETPIPE_SZ = 1031  # from linux/fcntl.h; Python names it on Linux only
+LINGER_MS_DEFAULT = 5
+
+
+@dataclass(slots=True)
+class Published:
+    """What a publish has stored so far, and what it left out. Lines count from 1."""
+
+    records: int = 0
+    blank_lines: int = 0
+    refused_lines: int = 0
+    refusals: list[InvalidRecordError] = field(default_factory=list)
+    last_line_was_cut: bool = False
+
+
+def publish_stream(
+    store: Store,
+    intake: Intake,
+    fd: int,
+    *,
+    linger_ms: int = LINGER_MS_DEFAULT,
+    on_receipts: Callable[[list[Receipt]], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
+    published: Published | None = None,
+) -> Published:
+    """Publish everything that `fd` gives, to its end.
+
+    `on_receipts` is called after each append, `on_progress` with the bytes read. `published`, if given, is
+    kept up to date, so that it still tells how much was stored when this raises. Raises
+    `InvalidRecordError`, with `published` set, and whatever `Store.append` raises.
+    """
+    done = published if published is not None else Published()
+    with _Appender(store, intake, done, on_receipts) as appender:
+        refused = _pump(intake, fd, appender, done, linger_ms=linger_ms, on_progress=on_progress)
+        appender.finish()
+    done.blank_lines = intake.blank_lines
+    done.refused_lines = intake.refused_lines
+    done.refusals = intake.refusals
+    if refused is not None:
+        raise InvalidRecordError(
+            refused.line, refused.reason, remedy=refused.remedy, published=done.records
+        )
+    return done
+
+
+def _pump(
+    intake: Intake,
+    fd: int,
+    appender: _Appender,
+    done: Published,
+    *,
+    linger_ms: int,
+    on_progress: Callable[[int], None] | None,
+) -> InvalidRecordError | None:
+    """Read and check until the end; returns the error of a line that ended it."""
+    try:
+        return _pump_blocks(intake, fd, appender, done, linger_ms=linger_ms, on_progress=on_progress)
+    except InvalidRecordError as error:
+        return error
+
+
+def _pump_blocks(
+    intake: Intake,
+    fd: int,
+    appender: _Appender,
+    done: Published,
+    *,
+    linger_ms: int,
+    on_progress: Callable[[int], None] | None,
+) -> InvalidRecordError | None:
+    for block in _blocks(fd, intake, appender, linger_ms=linger_ms):
+        if on_progress is not None:
+            on_progress(len(block.data))
+        done.last_line_was_cut = block.cut
+        batch, error = intake.take(block.data)
+        if batch is not None:
+            appender.add(batch)
+        if error is not None:
+            return error
+        if block.pause or appender.pending_bytes >= STEP_BYTES:
+            appender.flush(wait=appender.pending_bytes >= STEP_BYTES)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Whole lines of input; `pause` says that the input has nothing more for now, `cut` that no newline ended
+    the last line of all."""
+
+    data: bytes
+    pause: bool = False
+    cut: bool = False
+
+
+def _blocks(fd: int, intake: Intake, appender: _Appender, *, linger_ms: int) -> Iterator[_Block]:
+    """The input in blocks of whole lines, about `_READ_BYTES` each, or less where the input is slow."""
+    status = os.fstat(fd)
+    live = not stat.S_ISREG(status.st_mode)
+    if stat.S_ISFIFO(status.st_mode):
+        _widen(fd)
+    pieces: list[bytes] = []
+    size = 0
+    began = 0.0
+    while True:
+        if live and (size or appender.pending_bytes) and not _ready(fd, began, linger_ms):
+            block, pieces = _split(pieces)
+            size = sum(map(len, pieces))
+            yield _Block(block, pause=True)
+            intake.check_rest(size)
+            if not appender.pending_bytes and not _wait(fd):
+                continue
+        piece = os.read(fd, _READ_BYTES)
+        if not piece:
+            break
+        if not size and not appender.pending_bytes:
+            began = time.monotonic()
+        pieces.append(piece)
+        size += len(piece)
+        if size >= _READ_BYTES:
+            block, pieces = _split(pieces)
+            size = sum(map(len, pieces))
+            if block:
+                yield _Block(block)
+            intake.check_rest(size)
+    rest = b"".join(pieces)
+    if rest:
+        yield _Block(rest, cut=not rest.endswith(b"\n"))
+
+
+def _ready(fd: int, began: float, linger_ms: int) -> bool:
+    """Whether more input comes before what was read has waited for `linger_ms`."""
+    left = began + linger_ms / 1000 - time.monotonic()
+    if left <= 0:
+        return False
+    return bool(select.select([fd], [], [], left)[0])
+
+
+def _wait(fd: int) -> bool:
+    """Wait for input, however long; in slices, so that signals and a failed append are noticed."""
+    return bool(select.select([fd], [], [], 1.0)[0])
+
+
+def _split(pieces: list[bytes]) -> tuple[bytes, list[bytes]]:
+    """Everything up to the last line end, and the unfinished line behind it."""
+    data = b"".join(pieces)
+    end = data.rfind(b"\n") + 1
+    return data[:end], [data[end:]] if end < len(data) else []
+
+
+def _widen(fd: int) -> None:
+    """A wider pipe means fewer switches between its two ends; not being allowed to is fine."""
+    import fcntl
+
+    try:
+        fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_BYTES)
+    except OSError:
+        return
+
+
+class _Appender:
+    """Gathers batches into steps and appends them, in order; while one is appended the next is gathered.
+
+    A thread is started only when a step ends before the input does.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        intake: Intake,
+        done: Published,
+        on_receipts: Callable[[list[Receipt]], None] | None,
+    ) -> None:
+        self._store = store
+        self._intake = intake
+        self._done = done
+        self._on_receipts = on_receipts
+        self._batches: list[RecordBatch] = []
+        self.pending_bytes = 0
+        self._steps: Queue[list[RecordBatch] | None] = Queue(maxsize=1)
+        self._thread: threading.Thread | None = None
+        self._idle = threading.Event()
+        self._idle.set()
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> _Appender:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop()
+
+    def add(self, batch: RecordBatch) -> None:
+        self._batches.append(batch)
+        self.pending_bytes += len(batch.lines)
+
+    def flush(self, *, wait: bool) -> None:
+        """Hand over what was gathered; unless `wait`, only if the step before is done."""
+        self._raise_error()
+        if not self._batches or (not wait and not self._idle.is_set()):
+            return
+        self._idle.wait()
+        self._raise_error()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="aegis-append", daemon=True)
+            self._thread.start()
+        self._idle.clear()
+        self._steps.put(self._batches)
+        self._batches, self.pending_bytes = [], 0
+
+    def finish(self) -> None:
+        """Append what is left and wait for it."""
+        self._idle.wait()
+        self._raise_error()
+        if self._batches:
+            batches, self._batches, self.pending_bytes = self._batches, [], 0
+            self._append(batches)
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _run(self) -> None:
+        while (step := self._steps.get()) is not None:
+            try:
+                self._append(step)
+            except BaseException as error:
+                # Raised again in the thread that reads, which then ends.
+                self._error = error
+                return
+            finally:
+                self._idle.set()
+
+    def _append(self, batches: list[RecordBatch]) -> None:
+        receipts = self._store.append(self._intake.appends(batches))
+        self._done.records += sum(receipt.last_offset - receipt.base_offset + 1 for receipt in receipts)
+        if self._on_receipts is not None:
+            self._on_receipts(receipts)
+
+    def _stop(self) -> None:
+        """End the thread, after the step that it is at."""
+        if self._thread is None:
+            return
+        self._idle.wait()
+        try:
+            self._steps.put_nowait(None)
+        finally:
+            self._thread.join()
