@@ -108,6 +108,11 @@ class Catalog:
                     f"cannot go from {topic.partitions} to {settings.partitions}",
                     remedy="it can only grow",
                 )
+            if settings.key != topic.settings.key:
+                # Messages of one key would lie in two partitions, and older ones would change their key.
+                raise SettingError(
+                    "key", "cannot be changed", remedy="create another topic and copy the messages into it"
+                )
             for partition in range(topic.partitions, settings.partitions):
                 _make_partition(topic.directory, topic.topic_id, partition, now_ms=now_ms)
             files.replace_file(
