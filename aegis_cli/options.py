@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperOption
 
 from aegis_cli.context import Env
+from aegis_cli.exits import UsageError
+
+_Parsed = TypeVar("_Parsed")
 
 TopicArgument = Annotated[str, typer.Argument(metavar="TOPIC", help="Name of the topic.", show_default=False)]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.", show_default=False)]
@@ -36,6 +39,14 @@ def env_of(context: typer.Context) -> Env:
     env = context.obj
     assert isinstance(env, Env), "the command tree is run with an Env as its object"
     return env
+
+
+def parsed(parse: Callable[[str], _Parsed], text: str, *, option: str) -> _Parsed:
+    """What `parse` reads in an option's text; its `ValueError` becomes a `UsageError` with the name."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error
 
 
 def global_options() -> list[TyperOption]:

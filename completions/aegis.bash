@@ -4,9 +4,49 @@
 _aegis_describe() {
     case $1 in
     'aegis')
-        commands=$'config'
+        commands=$'topic\nconfig'
         options=$'--version\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
         arguments=
+        ;;
+    'aegis topic')
+        commands=$'create\nlist\ndescribe\nalter\ndelete\nclean\nfiles'
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments=
+        ;;
+    'aegis topic create')
+        commands=
+        options=$'--partitions\n--retention\n--retention-bytes\n--key\n--segment-bytes\n--durability\n--replication-factor\n--config\n--if-not-exists\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='text'
+        ;;
+    'aegis topic list')
+        commands=
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments=
+        ;;
+    'aegis topic describe')
+        commands=
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='topic'
+        ;;
+    'aegis topic alter')
+        commands=
+        options=$'--partitions\n--retention\n--retention-bytes\n--key\n--segment-bytes\n--durability\n--replication-factor\n--config\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='topic'
+        ;;
+    'aegis topic delete')
+        commands=
+        options=$'-y\n--yes\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='topic...'
+        ;;
+    'aegis topic clean')
+        commands=
+        options=$'--dry-run\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='topic'
+        ;;
+    'aegis topic files')
+        commands=
+        options=$'-p\n--partition\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='topic'
         ;;
     'aegis config')
         commands=$'list\nget\nset\npath'
@@ -41,6 +81,35 @@ _aegis_value() {
     kind=
     case "$1 $2" in
     'aegis --store') kind=directory ;;
+    'aegis topic --store') kind=directory ;;
+    'aegis topic create --partitions') kind=text ;;
+    'aegis topic create --retention') kind=text ;;
+    'aegis topic create --retention-bytes') kind=text ;;
+    'aegis topic create --key') kind=text ;;
+    'aegis topic create --segment-bytes') kind=text ;;
+    'aegis topic create --durability') kind=$'word:fsync\nos' ;;
+    'aegis topic create --replication-factor') kind=text ;;
+    'aegis topic create --config') kind=text ;;
+    'aegis topic create --lock-wait') kind=text ;;
+    'aegis topic create --store') kind=directory ;;
+    'aegis topic list --store') kind=directory ;;
+    'aegis topic describe --store') kind=directory ;;
+    'aegis topic alter --partitions') kind=text ;;
+    'aegis topic alter --retention') kind=text ;;
+    'aegis topic alter --retention-bytes') kind=text ;;
+    'aegis topic alter --key') kind=text ;;
+    'aegis topic alter --segment-bytes') kind=text ;;
+    'aegis topic alter --durability') kind=$'word:fsync\nos' ;;
+    'aegis topic alter --replication-factor') kind=text ;;
+    'aegis topic alter --config') kind=text ;;
+    'aegis topic alter --lock-wait') kind=text ;;
+    'aegis topic alter --store') kind=directory ;;
+    'aegis topic delete --lock-wait') kind=text ;;
+    'aegis topic delete --store') kind=directory ;;
+    'aegis topic clean --lock-wait') kind=text ;;
+    'aegis topic clean --store') kind=directory ;;
+    'aegis topic files -p' | 'aegis topic files --partition') kind=text ;;
+    'aegis topic files --store') kind=directory ;;
     'aegis config --store') kind=directory ;;
     'aegis config list --store') kind=directory ;;
     'aegis config get --store') kind=directory ;;

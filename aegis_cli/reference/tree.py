@@ -1,7 +1,7 @@
 """The command tree as plain values: what the writers of completions and pages read.
 
 What a value is, for completion, follows from how it is declared: a choice has its words, and the metavar says
-the rest (`TOPIC`, `FILE`, `DIR`, `KEY`).
+the rest (`TOPIC`, `FILE`, `DIR`, `KEY`, `one|other`).
 """
 
 from __future__ import annotations
@@ -135,6 +135,8 @@ def _operand(parameter: Any) -> Operand:
         str(getattr(choice, "value", choice)) for choice in getattr(parameter.type, "choices", ())
     )
     metavar = str(parameter.metavar or "|".join(choices) or parameter.name.upper())
+    if "|" in metavar:
+        choices = tuple(metavar.split("|"))
     if metavar == "KEY" and parameter.param_type_name == "argument":
         choices = tuple(key.name for key in KEYS)
     name = metavar.rstrip(".…").strip("[]")
