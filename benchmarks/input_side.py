@@ -63,6 +63,9 @@ def main() -> None:
 def _report_checks(
     report: Callable[[str, Callable[[], object]], None], buffers: list[bytes], count: int
 ) -> None:
+    decode_lines = msgspec.json.Decoder(msgspec.Raw).decode_lines
+    chunks = [chunk for buffer in buffers for chunk in _buffers(buffer, lines=330)]
+    report("msgspec alone, decode_lines of 64 KiB", lambda: [len(decode_lines(chunk)) for chunk in chunks])
     report("check", lambda: _check(buffers))
     wide = _buffers(make_lines(count, note="é"))
     report("check, not ASCII (about 260 bytes)", lambda: _check(wide))
@@ -114,9 +117,9 @@ def _check(buffers: list[bytes], **options: object) -> None:
         assert error is None, error
 
 
-def _buffers(data: bytes) -> list[bytes]:
-    lines = data.splitlines(keepends=True)
-    return [b"".join(lines[start : start + _BUFFER_LINES]) for start in range(0, len(lines), _BUFFER_LINES)]
+def _buffers(data: bytes, *, lines: int = _BUFFER_LINES) -> list[bytes]:
+    given = data.splitlines(keepends=True)
+    return [b"".join(given[start : start + lines]) for start in range(0, len(given), lines)]
 
 
 def _cpu_seconds(work: Callable[[], object]) -> float:

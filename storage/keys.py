@@ -33,6 +33,8 @@ _STRING = ord('"')
 _DIGITS = frozenset(b"-0123456789")
 _SCALARS = _DIGITS | {_STRING}
 _REMEMBERED_KEYS = 65_536
+# Lines are parted in steps whose memory is used again, instead of asking the system for that of all lines.
+_ROUTE_BYTES = 65_536
 
 _first_byte = itemgetter(0)
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -195,23 +197,41 @@ def route(batch: RecordBatch, partitions: Sequence[int]) -> dict[int, RecordBatc
     used = set(partitions)
     if len(used) <= 1:
         return dict.fromkeys(used, batch)
-    given = io.BytesIO(batch.lines).readlines()
-    if len(given) != batch.count:
-        raise ValueError(f"{len(given)} lines for {batch.count} records")
-    lines = _buckets(given, partitions, used)
+    lines, counts = _route_lines(batch.lines, partitions, used)
+    if sum(counts.values()) != batch.count:
+        raise ValueError(f"{sum(counts.values())} lines for {batch.count} records")
     keys = _buckets(batch.keys, partitions, used)
     headers = _buckets(batch.headers, partitions, used)
     times = _buckets(batch.timestamps_ms, partitions, used)
     return {
         partition: RecordBatch(
             lines=b"".join(own),
-            count=len(own),
+            count=counts[partition],
             keys=keys.get(partition),
             headers=headers.get(partition),
             timestamps_ms=times.get(partition),
         )
         for partition, own in lines.items()
     }
+
+
+def _route_lines(
+    lines: bytes, partitions: Sequence[int], used: set[int]
+) -> tuple[dict[int, list[bytes]], dict[int, int]]:
+    """For each partition its lines, in parts, and their number."""
+    parts: dict[int, list[bytes]] = {partition: [] for partition in sorted(used)}
+    counts = dict.fromkeys(parts, 0)
+    stream = io.BytesIO(lines)
+    start = 0
+    while step := stream.readlines(_ROUTE_BYTES):
+        places = partitions[start : start + len(step)]
+        start += len(step)
+        if len(places) != len(step):
+            raise ValueError(f"more lines than the {len(partitions)} records")
+        for partition, own in _buckets(step, places, used).items():
+            parts[partition].append(b"".join(own))
+            counts[partition] += len(own)
+    return parts, counts
 
 
 def _buckets(column: list[_T] | None, partitions: Sequence[int], used: set[int]) -> dict[int, list[_T]]:

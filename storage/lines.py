@@ -42,7 +42,10 @@ _SIFT_LINES = 32
 _MAX_NESTING_SUPPORTED = 512
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+_NOTHING = msgspec.Raw(b"")
+
 _decode_value = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_lines = msgspec.json.Decoder(msgspec.Raw).decode_lines
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
@@ -138,33 +141,35 @@ class LineChecker:
         After a refused line in the mode "stop" the rest of the buffer has not been looked at, and `next_line`
         is the number of the refused line.
         """
-        buffer = self._normalised(buffer)
-        is_ascii = buffer.isascii()
+        if self.next_line == 1:
+            buffer = buffer.removeprefix(_BYTE_ORDER_MARK)
+        if buffer and not buffer.endswith(b"\n"):
+            buffer += b"\n"
         first_line = self.next_line
         gathered = _Gathered(buffer)
-        chunks = io.BytesIO(buffer)
         keys: list[bytes] = []
         dropped: list[int] = []
         error = None
-        while error is None and (lines := chunks.readlines(_CHUNK_BYTES)):
+        end = 0
+        while error is None and end < len(buffer):
+            start, end = end, _end_of_chunk(buffer, end)
+            given = buffer[start:end]
+            chunk = given.replace(b"\r\n", b"\n") if b"\r" in given else given
             try:
-                values, own_keys = self._take(lines, is_ascii)
-                gathered.add(values, chunks.tell(), unchanged=values is lines)
-                count = consumed = len(lines)
+                values, own_keys, count = self._take_chunk(chunk)
+                consumed = count
             except _REFUSALS:
-                sifted = self._sift(lines, is_ascii)
-                values, own_keys = self._take(sifted.good, is_ascii)
-                gathered.add(values, chunks.tell(), unchanged=False)
+                sifted = self._sift(io.BytesIO(chunk).readlines(), chunk.isascii())
+                values, own_keys = self._take(sifted.good, chunk.isascii())
                 count, consumed, error = len(sifted.good), sifted.consumed, sifted.error
                 dropped += [self.next_line - first_line + position for position in sifted.dropped]
-            keys += own_keys
+            gathered.add(values, end, unchanged=values is given)
             gathered.count += count
+            keys += own_keys
             self.next_line += consumed
         has_keys = self._key_field is not None or self._key_delimiter is not None
-        lines_of_buffer = Lines(
-            gathered.data(), gathered.count, keys if has_keys else None, first_line, dropped
-        )
-        return Checked(lines_of_buffer, error)
+        lines = Lines(gathered.data(), gathered.count, keys if has_keys else None, first_line, dropped)
+        return Checked(lines, error)
 
     def too_long(self, size_bytes: int) -> InvalidRecordError:
         """The error for a next line that is over the limit before its end was even read."""
@@ -172,14 +177,41 @@ class LineChecker:
         assert problem is not None, "only a line above the limit is too long"
         return InvalidRecordError(self.next_line, problem.reason, remedy=problem.remedy)
 
-    def _normalised(self, buffer: bytes) -> bytes:
-        if self.next_line == 1 and buffer.startswith(_BYTE_ORDER_MARK):
-            buffer = buffer[len(_BYTE_ORDER_MARK) :]
-        if b"\r" in buffer:
-            buffer = buffer.replace(b"\r\n", b"\n")
-        if buffer and not buffer.endswith(b"\n"):
-            buffer += b"\n"
-        return buffer
+    def _take_chunk(self, chunk: bytes) -> tuple[list[bytes] | bytes, list[bytes], int]:
+        """The values, keys and number of the lines of `chunk`, as `_take`; `chunk` itself if unchanged."""
+        if self._key_field is None and self._key_delimiter is None and not self._text:
+            count = self._count_plain(chunk)
+            if count:
+                return chunk, [], count
+        lines = io.BytesIO(chunk).readlines()
+        values, keys = self._take(lines, chunk.isascii())
+        return chunk if values is lines else values, keys, len(lines)
+
+    def _count_plain(self, chunk: bytes) -> int:
+        """The number of lines if they are values and newlines and nothing else; 0 means to look closer.
+
+        The decoder finds values wherever they are: it would take two on a line, or one over two lines. So
+        its values, joined by a byte that cannot be part of any, must give the chunk with that byte in the
+        place of each newline.
+        """
+        try:
+            values = _decode_lines(chunk)
+            if not values:
+                return 0
+            longest = max(map(len, values))
+            values.append(_NOTHING)
+            if b"\0".join(values) != chunk.replace(b"\n", b"\0"):
+                return 0
+            if longest >= self._harmless_bytes and (
+                longest > self._max_record_bytes
+                or any_deeper(io.BytesIO(chunk).readlines(), self._max_nesting)
+            ):
+                return 0
+            if not chunk.isascii():
+                chunk.decode()
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return 0
+        return len(values) - 1
 
     def _take(self, lines: list[bytes], is_ascii: bool) -> tuple[list[bytes] | bytes, list[bytes]]:
         """The values and keys of `lines` if all of them are good; raises one of _REFUSALS if any is not.
@@ -290,6 +322,14 @@ class LineChecker:
         if problem is None and self._key_field is not None:
             problem = self._key_field.problem(value)
         return problem
+
+
+def _end_of_chunk(buffer: bytes, start: int) -> int:
+    """The end of the last line that ends within a chunk from `start`, or of the first if none does."""
+    limit = start + _CHUNK_BYTES
+    if limit >= len(buffer):
+        return len(buffer)
+    return buffer.rfind(b"\n", start, limit) + 1 or buffer.find(b"\n", limit) + 1
 
 
 class _Gathered:

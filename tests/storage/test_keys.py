@@ -98,7 +98,11 @@ def test_plain_strings_are_placed_in_bulk_as_one_by_one(texts: list[str], partit
     assert [partition_for(key, partitions) for key in keys] == partitions_for(keys, partitions)
 
 
-@given(st.lists(st.tuples(_RAW_KEY, st.integers(0, 5), st.booleans()), min_size=1))
+@given(
+    st.lists(
+        st.tuples(_RAW_KEY, st.integers(0, 12) | st.sampled_from([255, 256, -1]), st.booleans()), min_size=1
+    )
+)
 def test_routing_keeps_order_and_every_column(records: list[tuple[bytes, int, bool]]) -> None:
     keys = [key for key, _, _ in records]
     places = [place for _, place, _ in records]
@@ -137,8 +141,10 @@ def test_a_batch_for_one_partition_is_not_copied() -> None:
 def test_routing_refuses_columns_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="1 partitions for 2 records"):
         route(RecordBatch(lines=b"1\n2\n", count=2), [0])
-    with pytest.raises(ValueError, match="3 lines for 2 records"):
+    with pytest.raises(ValueError, match="more lines than the 2 records"):
         route(RecordBatch(lines=b"1\n2\n3\n", count=2), [0, 1])
+    with pytest.raises(ValueError, match="1 lines for 2 records"):
+        route(RecordBatch(lines=b"1\n", count=2), [0, 1])
 
 
 @pytest.mark.parametrize(
