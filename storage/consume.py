@@ -48,12 +48,13 @@ class ConsumeOptions:
     """How to consume. Without `render` the values go out as they lie on disk, one a line.
 
     `select` narrows a batch to the records that are wanted. `limit` ends after so many records,
-    `idle_seconds` after so long without any. `on_gap` is told of offsets that cannot be read.
+    `idle_seconds` after so long without any, `until_ms` when the clock (ms UTC) has passed it. `on_gap` is told of offsets that cannot be read.
     """
 
     follow: bool = False
     limit: int | None = None
     idle_seconds: float | None = None
+    until_ms: int | None = None
     render: Render | None = None
     select: Select | None = None
     on_gap: Callable[[Gap], None] | None = None
@@ -70,7 +71,7 @@ class Consumed:
     idle: bool = False
 
 
-def consume(
+def consume_assigned(
     store: Store, assignments: Iterable[Assignment], output: Output, options: ConsumeOptions
 ) -> Consumed:
     """Write the assigned messages to `output`. Raises BrokenPipeError when nobody reads any more."""
@@ -122,6 +123,8 @@ class _Consumer:
                 continue
             if idle_seconds is not None and now - last_message >= idle_seconds:
                 self._done.idle = True
+                return
+            if self._options.until_ms is not None and self._store.clock_ms() > self._options.until_ms:
                 return
             if now - last_look >= _LOOK_SECONDS:
                 last_look = now

@@ -71,6 +71,26 @@ def publish_stream(
     return done
 
 
+def publish_values(
+    store: Store,
+    intake: Intake,
+    values: list[bytes],
+    *,
+    on_receipts: Callable[[list[Receipt]], None] | None = None,
+) -> Published:
+    """Publish a few values, one line each: all of them or none. Raises as `publish_stream` does."""
+    batch, error = intake.take(b"".join(value + b"\n" for value in values))
+    if error is not None:
+        raise InvalidRecordError(error.line, error.reason, remedy=error.remedy, published=0)
+    done = Published(refused_lines=intake.refused_lines, refusals=intake.refusals)
+    if batch is not None:
+        receipts = store.append(intake.appends([batch]))
+        done.records = batch.count
+        if on_receipts is not None:
+            on_receipts(receipts)
+    return done
+
+
 def _pump(
     intake: Intake,
     fd: int,

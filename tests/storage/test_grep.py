@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aegis_cli.grep import GrepError, compile_pattern, filter_batch_key, filter_batch_lines
+from storage.grep import GrepError, compile_pattern, filter_batch_key, filter_batch_lines
 from tests.storage.sample_batches import sample_batch
 
 
