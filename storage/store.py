@@ -107,9 +107,7 @@ class Store:
         return self._journal
 
     def _open_journal(self) -> Journal:
-        opened = open_store(
-            self.path, lock_wait_seconds=self.lock_wait_seconds, now_ms=self.clock_ms()
-        )
+        opened = open_store(self.path, lock_wait_seconds=self.lock_wait_seconds, now_ms=self.clock_ms())
         self._opened = opened
         return Journal(
             os.path.join(self.path, "journal"),
@@ -122,6 +120,7 @@ class Store:
     def maintenance(self) -> Maintenance:
         """Checkpoints and retention."""
         if self._maintenance is None:
+            _ = self.journal
             self._maintenance = Maintenance(self)
         return self._maintenance
 
@@ -173,10 +172,12 @@ class Store:
 
     def alter_topic(self, name: str, settings: TopicSettings) -> Topic:
         """Replace a topic's settings, durably. Raises `SettingError`, `TopicNotFoundError`."""
+        _ = self.journal
         return self.catalog.alter(name, settings, now_ms=self.clock_ms())
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic and all its messages, durably."""
+        _ = self.journal
         self.catalog.delete(name)
 
     # -- writing --------------------------------------------------------------------------------------
@@ -238,9 +239,7 @@ class Store:
                 )
                 for item in appends
             ]
-            durable = any(
-                self._topics[item.topic].settings.durability == "fsync" for item in appends
-            )
+            durable = any(self._topics[item.topic].settings.durability == "fsync" for item in appends)
             try:
                 receipts = appending.append(
                     journal,
