@@ -109,9 +109,7 @@ def _plan(journal: Journal, writes: Sequence[Write], *, now_ms: int) -> list[_Pl
         else:
             inline_bytes += size
             plan.part = plan.part._replace(data=b"".join(plan.data), meta=plan.meta)
-        log.reserve(
-            tail, data_bytes=data_bytes, meta_bytes=len(plan.meta), slots=len(plan.part.entries)
-        )
+        log.reserve(tail, data_bytes=data_bytes, meta_bytes=len(plan.meta), slots=len(plan.part.entries))
         plans.append(plan)
     return plans
 
@@ -150,9 +148,7 @@ def _lay_out(write: Write, tail: Tail, *, now_ms: int) -> _Plan:
         meta_position += len(meta)
         data.append(batch.lines)
         metas.append(meta)
-    part = Part(
-        Kind.BATCHES, write.log.place.log_id, tail.segment, tail.next_slot, tail.last, tuple(entries)
-    )
+    part = Part(Kind.BATCHES, write.log.place.log_id, tail.segment, tail.next_slot, tail.last, tuple(entries))
     return _Plan(write, tail, part, data, b"".join(metas), False)
 
 
@@ -182,8 +178,8 @@ def _commit(journal: Journal, plans: list[_Plan], *, now_ms: int) -> Committed:
     direct = [plan for plan in plans if plan.direct]
     for plan in plans:
         plan.write.log.mark(plan.tail, bulk=plan.direct)
-    # If anything fails from here on the heads stay dirty, and whoever takes a lock next looks behind the mark:
-    # only the journal can tell whether this append happened.
+    # If anything fails from here on the heads stay dirty, and whoever takes a lock next looks behind the
+    # mark: only the journal can tell whether this append happened.
     _write_direct(direct)
     committed = journal.append([plan.part for plan in plans], now_ms=now_ms)
     for plan, part in zip(plans, committed.parts, strict=True):

@@ -49,9 +49,7 @@ def assign(
 def _assignment(reader: LogReader, start: int, end: int | None, follow: bool) -> Assignment:
     if end is None and not follow:
         end = reader.end_offset
-    return Assignment(
-        topic=reader.topic.name, partition=reader.partition, start_offset=start, end_offset=end
-    )
+    return Assignment(topic=reader.topic.name, partition=reader.partition, start_offset=start, end_offset=end)
 
 
 def _resolved(
@@ -88,9 +86,7 @@ def _last(store: Store, readers: list[LogReader], count: int) -> list[int]:
     newest: list[tuple[int, int, int]] = []
     for number, (reader, end) in enumerate(zip(readers, ends, strict=True)):
         start = max(reader.start_offset, end - count)
-        batches = store.batches(
-            reader.topic.name, reader.partition, start_offset=start, end_offset=end
-        )
+        batches = store.batches(reader.topic.name, reader.partition, start_offset=start, end_offset=end)
         for batch in batches:
             if not isinstance(batch, Gap):
                 newest += [(batch.append_time_ms, number, offset) for offset in batch.offsets()]

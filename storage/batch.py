@@ -69,7 +69,16 @@ class Batch:
     message has no stored keys: they are read out of the values.
     """
 
-    __slots__ = ("_columns", "_key_field", "_offsets", "append_time_ms", "count", "lines", "partition", "topic")
+    __slots__ = (
+        "_columns",
+        "_key_field",
+        "_offsets",
+        "append_time_ms",
+        "count",
+        "lines",
+        "partition",
+        "topic",
+    )
 
     def __init__(
         self,

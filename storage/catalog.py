@@ -26,7 +26,7 @@ _NEW_PREFIX = ".new-"
 
 
 class Catalog:
-    """The topics of one store. Opening it needs no lock; changing it takes the lock of the topics directory."""
+    """The topics of one store. Reading needs no lock; a change takes the lock of the topics directory."""
 
     def __init__(self, store_path: str, *, lock_wait_seconds: float) -> None:
         self._topics_path = os.path.join(store_path, TOPICS)

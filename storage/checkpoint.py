@@ -23,9 +23,7 @@ def full_files(journal: Journal) -> list[journal_file.LiveFile]:
     """The live files that the journal has left behind, oldest first."""
     current = journal.end.file
     return [
-        file
-        for file in journal_file.live_files(journal.path, salt=journal.salt)
-        if file.number != current
+        file for file in journal_file.live_files(journal.path, salt=journal.salt) if file.number != current
     ]
 
 

@@ -48,7 +48,8 @@ class ConsumeOptions:
     """How to consume. Without `render` the values go out as they lie on disk, one a line.
 
     `select` narrows a batch to the records that are wanted. `limit` ends after so many records,
-    `idle_seconds` after so long without any, `until_ms` when the clock (ms UTC) has passed it. `on_gap` is told of offsets that cannot be read.
+    `idle_seconds` after so long without any, `until_ms` when the clock (ms UTC) has passed it.
+    `on_gap` is told of offsets that cannot be read.
     """
 
     follow: bool = False
@@ -292,9 +293,7 @@ class _Consumer:
             self._output.write(os.pread(segment.data_fd, length, position))
 
 
-def _group(
-    entries: list[Entry], position: int, start: int, end: int | None, left: int | None
-) -> list[Entry]:
+def _group(entries: list[Entry], position: int, start: int, end: int | None, left: int | None) -> list[Entry]:
     """The entries from `position` on that are wanted whole and lie together, up to a run's size."""
     group: list[Entry] = []
     size = records = 0

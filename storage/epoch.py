@@ -80,7 +80,7 @@ def _mount_id(fd: int) -> int:
 
 
 def read_epoch(journal_path: str) -> Epoch | None:
-    """The durable epoch, or `None` where there is none yet or it is damaged: recovery then begins a new one."""
+    """The durable epoch, or `None` where there is none or it is damaged: recovery then begins a new one."""
     try:
         with open(os.path.join(journal_path, EPOCH_FILE), "rb") as file:
             raw = file.read(EPOCH_BYTES + 1)
@@ -98,9 +98,7 @@ def read_epoch(journal_path: str) -> Epoch | None:
 
 def write_epoch(journal_path: str, epoch: Epoch) -> None:
     """Begin an epoch durably."""
-    body = _BODY.pack(
-        _VERSION, _MAGIC, epoch.salt, epoch.first_sequence, *epoch.identity, epoch.began_ms
-    )
+    body = _BODY.pack(_VERSION, _MAGIC, epoch.salt, epoch.first_sequence, *epoch.identity, epoch.began_ms)
     raw = _CRC.pack(checksum.value(body)) + body
     files.replace_file(os.path.join(journal_path, EPOCH_FILE), raw, Sync.EPOCH)
 

@@ -93,9 +93,7 @@ class TopicNotFoundError(NotFoundError):
     def __init__(self, name: str, suggestion: str | None = None) -> None:
         self.name = name
         self.suggestion = suggestion
-        remedy = (
-            f"did you mean '{suggestion}'?" if suggestion else f"'aegis topic create {name}' makes it"
-        )
+        remedy = f"did you mean '{suggestion}'?" if suggestion else f"'aegis topic create {name}' makes it"
         super().__init__(f"topic '{name}' not found; {remedy}")
 
 
@@ -122,9 +120,7 @@ class TopicExistsError(ConflictError):
         self.name = name
         self.existing = existing
         same = "" if name == existing else f" as '{existing}' (names are compared without case)"
-        super().__init__(
-            f"topic '{name}' already exists{same}; choose another name or pass --if-not-exists"
-        )
+        super().__init__(f"topic '{name}' already exists{same}; choose another name or pass --if-not-exists")
 
 
 class TopicChangedError(ConflictError):

@@ -59,9 +59,7 @@ class Head:
     process: int
 
 
-def write_head(
-    fd: int, tail: Tail, *, salt: int, mark: Location | None = None, bulk: bool = False
-) -> None:
+def write_head(fd: int, tail: Tail, *, salt: int, mark: Location | None = None, bulk: bool = False) -> None:
     """Write the head: clean, or dirty with the place in the journal behind which the append will be."""
     flags = (_DIRTY if mark is not None else 0) | (_BULK if bulk else 0) | (_STUCK if tail.stuck else 0)
     body = _BODY.pack(

@@ -41,7 +41,13 @@ class Journal:
     """The open journal of one store, for appending. The epoch must be current: see recovery."""
 
     def __init__(
-        self, path: str, *, salt: int, page: SharedPage, lock_wait_seconds: float, file_bytes: int = FILE_BYTES
+        self,
+        path: str,
+        *,
+        salt: int,
+        page: SharedPage,
+        lock_wait_seconds: float,
+        file_bytes: int = FILE_BYTES,
     ) -> None:
         self.path = path
         self.salt = salt
@@ -50,7 +56,8 @@ class Journal:
         self._lock_wait_seconds = lock_wait_seconds
         self._append_lock = FileLock(os.path.join(path, "append.lock"), what="the journal")
         self._lanes = [
-            FileLock(os.path.join(path, f"sync{lane}.lock"), what="the journal's sync") for lane in range(LANES)
+            FileLock(os.path.join(path, f"sync{lane}.lock"), what="the journal's sync")
+            for lane in range(LANES)
         ]
         self._fds: dict[int, int] = {}
         self.wants_checkpoint = False
@@ -110,7 +117,7 @@ class Journal:
         return fd
 
     def _switch(self, tail: Tail) -> Tail:
-        """Go on in another file, under the append lock: the full one is durable before the next is written."""
+        """Go on in another file, under the append lock: the full one is durable before that."""
         self._sync_file(tail.file, Sync.JOURNAL_SWITCH)
         number = self._free_file()
         header = FileHeader(self.salt, tail.sequence, tail.file)

@@ -106,7 +106,7 @@ def mark_free(journal_path: str, number: int) -> None:
 
 
 class Gap(NamedTuple):
-    """Damage in the journal: records of these sequences (the last excluded) were durable and are unreadable."""
+    """Damage: records of these sequences (the last excluded) were durable and cannot be read."""
 
     file: int
     position: int

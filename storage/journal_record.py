@@ -24,9 +24,9 @@ ALIGNMENT = 8
 
 _CRC = struct.Struct("<I")
 # length, salt, sequence, previous crc, version, part count, synced sequence, written at, process
-_HEADER = struct.Struct("<IQQIB3xIQqI12x")
-# kind, generation, entry count, log id, segment, first slot, previous file, previous position, previous sequence,
-# data length, meta length
+_HEADER = struct.Struct("<IQQIB3xIQqI8x")
+# kind, generation, entry count, log id, segment, first slot, previous file, previous position, previous
+# sequence, data length, meta length
 _PART = struct.Struct("<BxHI16sQQIIQII")
 HEADER_BYTES = _CRC.size + _HEADER.size
 
@@ -174,9 +174,19 @@ def _decode_parts(buffer: bytes, position: int, end: int, count: int) -> tuple[P
     for _ in range(count):
         if position + _PART.size > end:
             return None
-        kind, generation, entry_count, log_id, segment, slot, file, place, sequence, data_length, meta_length = (
-            _PART.unpack_from(buffer, position)
-        )
+        (
+            kind,
+            generation,
+            entry_count,
+            log_id,
+            segment,
+            slot,
+            file,
+            place,
+            sequence,
+            data_length,
+            meta_length,
+        ) = _PART.unpack_from(buffer, position)
         position += _PART.size
         data_start = position + entry_count * ENTRY_BYTES
         meta_start = data_start + data_length

@@ -173,15 +173,13 @@ class Log:
             self.roll(tail, now_ms=now_ms)
 
     def roll(self, tail: Tail, *, now_ms: int) -> None:
-        """Begin the next segment. All of the current one is durable and visible before its successor exists."""
+        """Begin the next segment; all of the current one is durable and visible before that."""
         self.finish_last(tail)
         segment = self.segment(tail.segment)
         # Cutting a file to the size it has gives back the blocks that were reserved behind its end.
         files.truncate(segment.data_fd, os.fstat(segment.data_fd).st_size)
         files.step("roll")
-        create_segment(
-            self.place.directory, IndexHeader(self.place.log_id, tail.next_offset, 0, now_ms)
-        )
+        create_segment(self.place.directory, IndexHeader(self.place.log_id, tail.next_offset, 0, now_ms))
         tail.segment = tail.next_offset
         tail.next_slot = 1
         tail.data_end = tail.meta_end = 0

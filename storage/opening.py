@@ -98,7 +98,7 @@ def create_store(path: str, *, lock_wait_seconds: float) -> None:
         files.sync_directory(path, files.Sync.TOPIC_CREATE)
         text = (
             f"# An Aegis store. 'aegis config' reads and changes this file.\n\n[store]\n"
-            f"format_read = {FORMAT_READ}\nformat_write = {FORMAT_WRITE}\nid = \"{os.urandom(12).hex()}\"\n"
+            f'format_read = {FORMAT_READ}\nformat_write = {FORMAT_WRITE}\nid = "{os.urandom(12).hex()}"\n'
         )
         files.replace_file(os.path.join(path, STORE_FILE), text.encode())
     finally:
@@ -161,7 +161,7 @@ def open_store(path: str, *, lock_wait_seconds: float, now_ms: int) -> OpenStore
 
 
 def _current(journal_path: str, identity: Identity, page: SharedPage) -> Epoch | None:
-    """The epoch, if the page is of it and nothing but the mount differs; `None`: recovery has to come first."""
+    """The epoch, if the page is of it and only the mount may differ; `None`: recovery comes first."""
     epoch = read_epoch(journal_path)
     if epoch is None or page.salt != epoch.salt:
         return None

@@ -65,9 +65,7 @@ def publish_stream(
     done.refused_lines = intake.refused_lines
     done.refusals = intake.refusals
     if refused is not None:
-        raise InvalidRecordError(
-            refused.line, refused.reason, remedy=refused.remedy, published=done.records
-        )
+        raise InvalidRecordError(refused.line, refused.reason, remedy=refused.remedy, published=done.records)
     return done
 
 

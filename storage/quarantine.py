@@ -1,6 +1,6 @@
 """Quarantine: bytes that no longer belong to a topic are set aside, never thrown away.
 
-    STORE/quarantine/<number>-<segment file>@<position>
+STORE/quarantine/<number>-<segment file>@<position>
 """
 
 from __future__ import annotations

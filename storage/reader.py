@@ -37,7 +37,7 @@ class Gap:
 
 
 class ReadSegment:
-    """The files of one segment, open for reading; a reader that holds them finishes them, whatever happens."""
+    """The files of one segment, open for reading: whoever holds them can finish them, whatever happens."""
 
     def __init__(self, directory: str, base_offset: int) -> None:
         self.base_offset = base_offset
@@ -216,7 +216,9 @@ class LogReader:
         lines = segment.read_data(entry)
         if lines is None:
             path = data_path(self.directory, segment.base_offset)
-            return self.gap(entry.base_offset, entry.last_offset + 1, "messages do not match their checksum", path)
+            return self.gap(
+                entry.base_offset, entry.last_offset + 1, "messages do not match their checksum", path
+            )
         try:
             columns = segment.read_columns(entry)
         except ValueError as error:

@@ -187,7 +187,7 @@ def _step_over(segment: Segment, log_id: bytes, kept: int, data_end: int) -> Non
 
 
 def _first_file(journal_path: str, epoch: Epoch, *, old_salt: int | None) -> Tail:
-    """Prepare the journal file in which the new epoch begins; the old epoch's files stay until it is durable."""
+    """Prepare the journal file of the new epoch; the old epoch's files stay until that is durable."""
     existing = journal_file.existing_files(journal_path)
     number = next((n for n in existing if _is_free(journal_path, n, old_salt)), None)
     if number is None:

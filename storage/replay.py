@@ -28,9 +28,7 @@ _OPEN_SEGMENTS_MAX = 100
 class Replay:
     """One run over journal records. `find` gives the directory of a log, or `None` where it is deleted."""
 
-    def __init__(
-        self, find: Callable[[bytes], str | None], *, file_sync: Sync, directory_sync: Sync
-    ) -> None:
+    def __init__(self, find: Callable[[bytes], str | None], *, file_sync: Sync, directory_sync: Sync) -> None:
         self._find = find
         self._file_sync = file_sync
         self._directory_sync = directory_sync

@@ -192,7 +192,7 @@ class Store:
         partition: int | None = None,
         timestamp_ms: int | None = None,
     ) -> Receipt:
-        """Publish one message; `value` is anything that JSON can say. Returns when it is durable and visible."""
+        """Publish one message, durably and visibly; `value` is anything that JSON can say."""
         raw_key = None if key is None else _encode(key)
         header_list = None
         if headers:

@@ -43,9 +43,7 @@ class TopicSettings:
     def check(self) -> None:
         """Raise `SettingError` for a value that cannot be used."""
         if not 1 <= self.partitions <= PARTITIONS_MAX:
-            raise SettingError(
-                "partitions", f"is {self.partitions}", remedy=f"use 1 to {PARTITIONS_MAX}"
-            )
+            raise SettingError("partitions", f"is {self.partitions}", remedy=f"use 1 to {PARTITIONS_MAX}")
         if self.segment_bytes < SEGMENT_BYTES_MIN:
             raise SettingError(
                 "segment-bytes", f"is {self.segment_bytes}", remedy=f"use {SEGMENT_BYTES_MIN} or more"
@@ -123,14 +121,12 @@ def render_topic(topic_id: bytes, settings: TopicSettings) -> bytes:
 
 
 def _toml_string(text: str) -> str:
-    escaped = "".join(
-        f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 or c in '"\\' else c for c in text
-    )
+    escaped = "".join(f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 or c in '"\\' else c for c in text)
     return f'"{escaped}"'
 
 
 def read_topic(directory: str) -> Topic:
-    """Read a topic. Raises FileNotFoundError where there is none and `DamageError` for a file that is not one."""
+    """Read a topic. Raises FileNotFoundError where there is none, `DamageError` for what is not one."""
     import tomllib
 
     path = os.path.join(directory, TOPIC_FILE)
