@@ -85,6 +85,11 @@ def test_what_is_no_key_is_a_value_error(key: bytes) -> None:
         partitions_for([b"1", b'"x"', key], 4)
 
 
+def test_strings_and_numbers_may_stand_side_by_side() -> None:
+    keys = [b'"a"', b"1", b'"b"', b'"a"', b"null", b'"c"']
+    assert [partition_for(key, 7) for key in keys] == partitions_for(keys, 7)
+
+
 @given(st.lists(_RAW_KEY), st.integers(1, 300))
 def test_keys_are_placed_by_crc32_modulo_partitions(keys: list[bytes], partitions: int) -> None:
     expected = [KEYLESS if (data := _hashed_bytes(key)) is None else crc32(data) % partitions for key in keys]

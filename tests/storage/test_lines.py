@@ -262,6 +262,10 @@ def test_no_line_is_no_record(empty: bytes) -> None:
     ],
 )
 def test_a_bad_line_is_named_with_reason_and_remedy(line: bytes, message: str) -> None:
+    checked = _check(b'{"ok":1}\n{"ok":2}\n' + line + b"\n3\n")
+    assert f"line 3: {message}" == str(checked.error)
+    assert b'{"ok":1}\n{"ok":2}\n' == checked.lines.data
+    # A blank line sends the chunk another way, which must end at the same place.
     checked = _check(b'{"ok":1}\n\n{"ok":2}\n' + line + b"\n3\n")
     assert f"line 4: {message}" == str(checked.error)
     assert b'{"ok":1}\n{"ok":2}\n' == checked.lines.data

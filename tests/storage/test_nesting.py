@@ -50,3 +50,11 @@ def test_many_brackets_side_by_side_are_not_deep() -> None:
     line = b"[" + b",".join([b'{"a":[]}'] * 10_000) + b"]\n"
     assert not any_deeper([line] * 3, 3)
     assert any_deeper([line] * 3, 2)
+
+
+def test_depth_is_found_across_the_windows_in_which_brackets_are_counted() -> None:
+    deep = b"[" * 129 + b"]" * 129 + b"\n"
+    for padding in range(1600, 2100):
+        flat = b'"' + b"x" * padding + b'"\n'
+        assert any_deeper([flat, deep], 128)
+        assert not any_deeper([flat, deep], 129)
