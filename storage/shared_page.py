@@ -39,6 +39,35 @@ class Tail(NamedTuple):
     previous_crc: int
 
 
+class PageState(NamedTuple):
+    """What a page said at one moment: `synced` is the sequence below which every record is durable."""
+
+    salt: int
+    tail: Tail
+    synced: int
+    failed: bool
+
+
+def peek(path: str) -> PageState | None:
+    """The page read as a file, by one who must not write; `None` where there is no whole page."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            words = memoryview(file.read(PAGE_BYTES)).cast("Q")
+    except FileNotFoundError:
+        return None
+    except TypeError:
+        return None  # not a multiple of a word long
+    if len(words) * 8 < PAGE_BYTES:
+        return None
+    at = _TAIL + 4 * (words[_TAIL_VERSION] & 1)
+    return PageState(
+        words[_SALT],
+        Tail(words[at], words[at + 1], words[at + 2], words[at + 3]),
+        max(words[_SYNCED], words[_SYNCED + 1]),
+        bool(words[_FAILED]),
+    )
+
+
 class SharedPage:
     """The mapped page at `path`, which is made when it is missing."""
 
