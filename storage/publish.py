@@ -8,25 +8,19 @@ comes: nothing that was read waits longer than `linger_ms` for more.
 
 from __future__ import annotations
 
-import os
-import select
-import stat
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import Queue
 
 from storage.batch import Receipt, RecordBatch
 from storage.errors import InvalidRecordError
 from storage.intake import Intake
+from storage.source import Source
 from storage.store import Store
 
 # A step is what one append takes: large enough that its syncs cost little, small enough for two in memory.
 STEP_BYTES = 8 * 1024 * 1024
-_READ_BYTES = 1024 * 1024
-_PIPE_BYTES = 1024 * 1024
-_F_SETPIPE_SZ = 1031  # from linux/fcntl.h; Python names it on Linux only
 LINGER_MS_DEFAULT = 5
 
 
@@ -114,93 +108,23 @@ def _pump_blocks(
     linger_ms: int,
     on_progress: Callable[[int], None] | None,
 ) -> InvalidRecordError | None:
-    for block in _blocks(fd, intake, appender, linger_ms=linger_ms):
-        if on_progress is not None:
-            on_progress(len(block.data))
-        done.last_line_was_cut = block.cut
-        batch, error = intake.take(block.data)
-        if batch is not None:
-            appender.add(batch)
-        if error is not None:
-            return error
-        if block.pause or appender.pending_bytes >= STEP_BYTES:
-            appender.flush(wait=appender.pending_bytes >= STEP_BYTES)
+    source = Source(fd, linger_ms=linger_ms)
+    for block in source.blocks(lambda: appender.pending_bytes):
+        if block.data:
+            if on_progress is not None:
+                on_progress(len(block.data))
+            done.last_line_was_cut = block.cut
+            batch, error = intake.take(block.data)
+            if batch is not None:
+                appender.add(batch)
+            if error is not None:
+                return error
+        intake.check_rest(block.rest_bytes)
+        full = appender.pending_bytes >= STEP_BYTES
+        if full or block.pause:
+            # A source that has gone quiet may stay so: what it gave is published however busy the disk is.
+            appender.flush(wait=full or block.quiet)
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """Whole lines of input; `pause` says that the input has nothing more for now, `cut` that no newline ended
-    the last line of all."""
-
-    data: bytes
-    pause: bool = False
-    cut: bool = False
-
-
-def _blocks(fd: int, intake: Intake, appender: _Appender, *, linger_ms: int) -> Iterator[_Block]:
-    """The input in blocks of whole lines, about `_READ_BYTES` each, or less where the input is slow."""
-    status = os.fstat(fd)
-    live = not stat.S_ISREG(status.st_mode)
-    if stat.S_ISFIFO(status.st_mode):
-        _widen(fd)
-    pieces: list[bytes] = []
-    size = 0
-    began = 0.0
-    while True:
-        if live and (size or appender.pending_bytes) and not _ready(fd, began, linger_ms):
-            block, pieces = _split(pieces)
-            size = sum(map(len, pieces))
-            yield _Block(block, pause=True)
-            intake.check_rest(size)
-            if not appender.pending_bytes and not _wait(fd):
-                continue
-        piece = os.read(fd, _READ_BYTES)
-        if not piece:
-            break
-        if not size and not appender.pending_bytes:
-            began = time.monotonic()
-        pieces.append(piece)
-        size += len(piece)
-        if size >= _READ_BYTES:
-            block, pieces = _split(pieces)
-            size = sum(map(len, pieces))
-            if block:
-                yield _Block(block)
-            intake.check_rest(size)
-    rest = b"".join(pieces)
-    if rest:
-        yield _Block(rest, cut=not rest.endswith(b"\n"))
-
-
-def _ready(fd: int, began: float, linger_ms: int) -> bool:
-    """Whether more input comes before what was read has waited for `linger_ms`."""
-    left = began + linger_ms / 1000 - time.monotonic()
-    if left <= 0:
-        return False
-    return bool(select.select([fd], [], [], left)[0])
-
-
-def _wait(fd: int) -> bool:
-    """Wait for input, however long; in slices, so that signals and a failed append are noticed."""
-    return bool(select.select([fd], [], [], 1.0)[0])
-
-
-def _split(pieces: list[bytes]) -> tuple[bytes, list[bytes]]:
-    """Everything up to the last line end, and the unfinished line behind it."""
-    data = b"".join(pieces)
-    end = data.rfind(b"\n") + 1
-    return data[:end], [data[end:]] if end < len(data) else []
-
-
-def _widen(fd: int) -> None:
-    """A wider pipe means fewer switches between its two ends; not being allowed to is fine."""
-    import fcntl
-
-    try:
-        fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_BYTES)
-    except OSError:
-        return
 
 
 class _Appender:
@@ -246,6 +170,9 @@ class _Appender:
         self._idle.wait()
         self._raise_error()
         if self._thread is None:
+            from storage.libc import keep_freed_memory
+
+            keep_freed_memory()
             self._thread = threading.Thread(target=self._run, name="aegis-append", daemon=True)
             self._thread.start()
         self._idle.clear()
@@ -291,3 +218,4 @@ class _Appender:
             self._steps.put_nowait(None)
         finally:
             self._thread.join()
+            self._thread = None

@@ -86,7 +86,7 @@ class SharedPage:
         return self._words[_SALT]
 
     def reset(self, *, salt: int, tail: Tail) -> None:
-        """Begin an epoch: everything below `tail` is durable. Only recovery, alone in the store, does this."""
+        """Begin an epoch: all below `tail` is durable. Only recovery, alone in the store, does this."""
         words = self._words
         words[_SALT] = 0
         for index in range(_TAIL_VERSION, _FUTEX_BYTE // 8):
