@@ -52,7 +52,7 @@ def recover(store_path: str, *, identity: Identity, page: SharedPage, now_ms: in
     journal_path = os.path.join(store_path, "journal")
     catalog = Catalog(store_path, lock_wait_seconds=0.0)
     old = read_epoch(journal_path)
-    salt = old.salt if old is not None else _newest_salt(journal_path)
+    salt = old.salt if old is not None else newest_salt(journal_path)
     findings = _Findings(next_sequence=old.first_sequence if old is not None else 1)
     if salt is not None:
         _sync_journal(journal_path, salt)
@@ -67,7 +67,7 @@ def recover(store_path: str, *, identity: Identity, page: SharedPage, now_ms: in
     return epoch
 
 
-def _newest_salt(journal_path: str) -> int | None:
+def newest_salt(journal_path: str) -> int | None:
     """The salt of the newest file, for a journal whose epoch file is missing or damaged."""
     headers = [
         header
