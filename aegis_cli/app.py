@@ -37,7 +37,7 @@ Example:
 def run(arguments: list[str]) -> int:
     """Parse `arguments`, run the command and return its exit code; errors are raised for `main` to report."""
     env = current_env()
-    root = build()
+    root = build(only=_named(arguments))
     try:
         with root.make_context("aegis", list(arguments), obj=env) as context:
             result = root.invoke(context)
@@ -51,8 +51,19 @@ def run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else ExitCode.OK
 
 
-def build() -> TyperGroup:
-    """The whole command tree, with the global options on every command."""
+def _named(arguments: list[str]) -> str | None:
+    """The command that is meant, if that is plain to see: the others then need not be loaded."""
+    rest = iter(arguments)
+    for word in rest:
+        if word == "--store":
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word if word in ORDER else None
+    return None
+
+
+def build(*, only: str | None = None) -> TyperGroup:
+    """The command tree with the global options on every command: the whole of it, or one command of the root."""
     app = typer.Typer(
         name="aegis",
         help=HELP,
@@ -61,7 +72,7 @@ def build() -> TyperGroup:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
-    for name in ORDER:
+    for name in ORDER if only is None else (only,):
         if not (Path(__file__).parent / "commands" / f"{name}.py").is_file():
             continue
         module = import_module(f"aegis_cli.commands.{name}")
@@ -69,8 +80,7 @@ def build() -> TyperGroup:
             app.add_typer(module.app, name=name)
         else:
             app.command(name)(getattr(module, name))
-    root = typer.main.get_command(app)
-    assert isinstance(root, TyperGroup), "several commands make a group"
+    root = typer.main.get_group(app)
     root.commands = {name: root.commands[name] for name in ORDER if name in root.commands}
     root.params.append(_version_option())
     _complete_command(root)
