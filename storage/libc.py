@@ -10,12 +10,11 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import platform
 
 _FUTEX_WAIT = 0
 _FUTEX_WAKE = 1
 _FUTEX_NUMBER = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}.get(
-    platform.machine()
+    os.uname().machine
 )
 # From malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -38,7 +37,7 @@ def fallocate(fd: int, mode: int, position: int, length: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let the allocator keep large blocks that are freed, up to 64 MiB, instead of giving them back each time.
+    """Let the allocator keep large blocks that are freed, up to 64 MiB, for the next time.
 
     A stream goes through buffers of a megabyte; without this each of them is mapped, faulted in page by page
     and unmapped again, which costs more than checking what is in it. See mallopt(3); musl has no such knob.

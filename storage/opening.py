@@ -22,7 +22,6 @@ from storage.errors import (
     UnsafeFileSystemError,
 )
 from storage.lock import holder_of
-from storage.recovery import recover
 from storage.shared_page import SharedPage
 
 STORE_FILE = "aegis.toml"
@@ -148,6 +147,9 @@ def open_store(path: str, *, lock_wait_seconds: float, now_ms: int) -> OpenStore
             if files.try_lock(fd):
                 found = _current(journal_path, identity, page)
                 if found is None or found.identity != identity:
+                    # Once a boot; every other start does without it.
+                    from storage.recovery import recover
+
                     recover(path, identity=identity, page=page, now_ms=now_ms)
                 files.unlock(fd)
                 continue

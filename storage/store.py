@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -28,10 +29,12 @@ from storage.errors import DamageError, PartitionNotFoundError, TopicChangedErro
 from storage.journal import Journal
 from storage.keys import partition_for
 from storage.log import Log
-from storage.maintenance import Maintenance
 from storage.opening import OpenStore, check_file_system, check_format, create_store, open_store
-from storage.reader import Gap, LogReader
 from storage.topic import Topic, TopicSettings
+
+if TYPE_CHECKING:
+    from storage.maintenance import Maintenance
+    from storage.reader import Gap, LogReader
 
 _TOPIC_RETRIES = 5
 _encode = msgspec.json.Encoder().encode
@@ -121,6 +124,8 @@ class Store:
         """Checkpoints and retention."""
         if self._maintenance is None:
             _ = self.journal
+            from storage.maintenance import Maintenance
+
             self._maintenance = Maintenance(self)
         return self._maintenance
 
@@ -229,7 +234,8 @@ class Store:
         `NotYetVisibleError`: committed all the same.
         """
         journal = self.journal
-        self.maintenance.relieve_pressure()
+        if journal.wants_checkpoint:
+            self.maintenance.relieve_pressure()
         for attempt in range(_TOPIC_RETRIES):
             writes = [
                 appending.Write(
@@ -277,12 +283,16 @@ class Store:
 
     def reader(self, topic: str, partition: int) -> LogReader:
         """One partition, open for reading. Raises `TopicNotFoundError`, `PartitionNotFoundError`."""
+        from storage.reader import LogReader
+
         return LogReader(self.topic(topic), partition)
 
     def batches(
         self, topic: str, partition: int, *, start_offset: int | None = None, end_offset: int | None = None
     ) -> Iterator[Batch | Gap]:
         """A partition's batches from `start_offset` to before `end_offset`; to the end as it is now."""
+        from storage.reader import Gap
+
         reader = self.reader(topic, partition)
         end = reader.end_offset if end_offset is None else end_offset
         start = reader.start_offset if start_offset is None else start_offset
@@ -302,6 +312,8 @@ class Store:
         self, topic: str, *, partition: int | None = None, start_offset: int | None = None
     ) -> Iterator[Message]:
         """The messages of a topic, partition after partition, to the end as it is now. Damage raises."""
+        from storage.reader import Gap
+
         count = self.topic(topic).partitions
         for number in range(count) if partition is None else [partition]:
             for batch in self.batches(topic, number, start_offset=start_offset):
