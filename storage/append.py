@@ -70,7 +70,7 @@ def append(
             write.log.lock.acquire(timeout_seconds=lock_wait_seconds)
             held.append(write.log)
         files.step("append.locked")
-        plans = _plan(journal, writes, now_ms=clock_ms())
+        plans = _plan(writes, now_ms=clock_ms(), durable=durable)
         committed = _commit(journal, plans, now_ms=clock_ms())
     finally:
         for log in held:
@@ -84,7 +84,7 @@ def append(
     return [_receipt(write, part) for write, part in zip(writes, committed.parts, strict=True)]
 
 
-def _plan(journal: Journal, writes: Sequence[Write], *, now_ms: int) -> list[_Plan]:
+def _plan(writes: Sequence[Write], *, now_ms: int, durable: bool) -> list[_Plan]:
     """Check every condition, assign offsets and places, reserve the room. Changes nothing that lasts."""
     plans = []
     inline_bytes = 0
@@ -109,6 +109,8 @@ def _plan(journal: Journal, writes: Sequence[Write], *, now_ms: int) -> list[_Pl
         else:
             inline_bytes += size
             plan.part = plan.part._replace(data=b"".join(plan.data), meta=plan.meta)
+        if not durable:
+            log.raise_ceiling(plan.part.entries[-1].last_offset + 1)
         log.reserve(tail, data_bytes=data_bytes, meta_bytes=len(plan.meta), slots=len(plan.part.entries))
         plans.append(plan)
     return plans

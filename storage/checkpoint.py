@@ -8,6 +8,7 @@ this under a lock.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from storage import files, journal_file
 from storage.files import Sync
@@ -30,13 +31,25 @@ def full_files(journal: Journal) -> list[journal_file.LiveFile]:
 def checkpoint(journal: Journal, find: Callable[[bytes], str | None]) -> int:
     """Checkpoint every full file; returns how many. The caller holds the maintenance lock."""
     done = 0
-    for file in full_files(journal):
+    live = journal_file.live_files(journal.path, salt=journal.salt)
+    current = journal.end.file
+    for file, following in pairwise(live):
+        if file.number == current:
+            break
         replay = Replay(find, file_sync=Sync.CHECKPOINT_FILE, directory_sync=Sync.CHECKPOINT_DIRECTORY)
+        expected, damaged = file.first_sequence, False
         for item in read_records(
             journal.path, file.number, salt=journal.salt, first_sequence=file.first_sequence
         ):
-            if not isinstance(item, Gap):
-                replay.apply(item.record)
+            if isinstance(item, Gap):
+                damaged = True
+                continue
+            replay.apply(item.record)
+            expected = item.record.sequence + 1
+        if damaged or expected != following.first_sequence:
+            # Records are damaged that were applied, most likely, when they were whole: what they touched is
+            # not known any more, so everything is made durable.
+            files.sync_everything()
         files.step("checkpoint.applied")
         replay.sync()
         files.step("checkpoint.synced")

@@ -22,6 +22,7 @@ class Check(Enum):
     BATCH_DATA = "damaged messages are never handed out"
     BATCH_META = "damaged keys, headers and timestamps are never handed out"
     HEAD = "a torn or damaged cache of the tail is never believed"
+    CEILING = "a damaged ceiling never lets an offset be given twice"
     EPOCH = "a damaged epoch is never believed"
 
 

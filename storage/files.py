@@ -43,6 +43,7 @@ class Sync(Enum):
     EPOCH = "records of an old epoch never count again"
     TOPIC_CREATE = "a topic that is acknowledged can be found again, and is whole"
     TOPIC_DELETE = "a topic whose deletion is acknowledged stays away"
+    CEILING = "an offset that somebody may have read never names another message"
     SETTINGS = "a setting that is acknowledged is kept"
 
 
@@ -199,6 +200,11 @@ def sync_directory(path: str, promise: Sync) -> None:
             os.close(fd)
     except OSError as error:
         raise SyncFailedError(path, error.strerror or str(error)) from error
+
+
+def sync_everything() -> None:
+    """Make all that was ever written durable: the slow way, for when nobody knows what needs it."""
+    os.sync()
 
 
 def rename(source: str, target: str) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from storage import files
+from storage import ceiling, files
 from storage.entry import ENTRY_BYTES, IndexHeader
 from storage.errors import DamageError, DiskFullError, NotYetVisibleError, TopicChangedError
 from storage.head import Head, Tail, read_head, write_head
@@ -61,6 +61,8 @@ class Log:
         what = f"topic '{place.topic}' partition {place.partition}"
         self.lock = FileLock(os.path.join(place.directory, "head"), what=what)
         self._segment: Segment | None = None
+        self._ceiling = 0
+        self.rolled = False
 
     def close(self) -> None:
         self.lock.close()
@@ -180,11 +182,20 @@ class Log:
         files.truncate(segment.data_fd, os.fstat(segment.data_fd).st_size)
         files.step("roll")
         create_segment(self.place.directory, IndexHeader(self.place.log_id, tail.next_offset, 0, now_ms))
+        self.rolled = True
         tail.segment = tail.next_offset
         tail.next_slot = 1
         tail.data_end = tail.meta_end = 0
         tail.data_allocated = tail.index_allocated = tail.meta_allocated = 0
         tail.segment_created_ms = now_ms
+
+    def raise_ceiling(self, next_offset: int) -> None:
+        """Under the lock, for a log whose appends do not wait for the disk: see `storage.ceiling`."""
+        if next_offset > self._ceiling:
+            self._ceiling = ceiling.read_ceiling(self.place.directory)
+        if next_offset > self._ceiling:
+            self._ceiling = next_offset + ceiling.AHEAD_OFFSETS
+            ceiling.write_ceiling(self.place.directory, self._ceiling)
 
     # -- visibility -----------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ what the checkpoint has passed; the start is raised in the journal, durably, bef
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,13 +48,16 @@ class Maintenance:
     def close(self) -> None:
         self._lock.close()
 
-    def run_if_idle(self) -> None:
-        """Checkpoint what is full, unless another process is at it."""
-        if self._lock.try_acquire():
-            try:
-                checkpoint(self._store.journal, self._store.catalog.find)
-            finally:
-                self._lock.release()
+    def run_if_idle(self, rolled_topics: Iterable[str] = ()) -> None:
+        """Checkpoint what is full and clean the topics that began a segment, unless somebody is at it."""
+        if not self._lock.try_acquire():
+            return
+        try:
+            checkpoint(self._store.journal, self._store.catalog.find)
+            for name in rolled_topics:
+                self._clean(self._store.topic(name), now_ms=self._store.clock_ms())
+        finally:
+            self._lock.release()
 
     def relieve_pressure(self) -> None:
         """Before an append takes any lock: checkpoint when too much of the journal is full."""
@@ -75,20 +79,22 @@ class Maintenance:
             return [removal for topic in topics for removal in overdue(topic, now_ms=now_ms)]
         self._lock.acquire(timeout_seconds=self._store.lock_wait_seconds)
         try:
-            journal = self._store.journal
-            checkpoint(journal, self._store.catalog.find)
-            done = []
-            for topic in topics:
-                for removal in overdue(topic, now_ms=now_ms):
-                    place = topic.place(removal.partition)
-                    part = Part(Kind.TRIM, place.log_id, segment=removal.new_start_offset)
-                    committed = journal.append([part], now_ms=now_ms)
-                    journal.wait_durable(committed.location.sequence)
-                    trim(place.directory, removal.new_start_offset)
-                    done.append(removal)
-            return done
+            checkpoint(self._store.journal, self._store.catalog.find)
+            return [removal for topic in topics for removal in self._clean(topic, now_ms=now_ms)]
         finally:
             self._lock.release()
+
+    def _clean(self, topic: Topic, *, now_ms: int) -> list[Removal]:
+        journal = self._store.journal
+        removals = overdue(topic, now_ms=now_ms)
+        for removal in removals:
+            place = topic.place(removal.partition)
+            part = Part(Kind.TRIM, place.log_id, segment=removal.new_start_offset)
+            committed = journal.append([part], now_ms=now_ms)
+            # A power cut may undo some removals and not others: only the record says where the log starts.
+            journal.wait_durable(committed.location.sequence)
+            trim(place.directory, removal.new_start_offset)
+        return removals
 
 
 def overdue(topic: Topic, *, now_ms: int) -> list[Removal]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from storage import files, journal_file
 from storage.catalog import TOPICS, Catalog
+from storage.ceiling import read_ceiling
 from storage.entry import ENTRY_BYTES, IndexHeader
 from storage.epoch import Epoch, Identity, new_salt, read_epoch, write_epoch
 from storage.errors import DamageError
@@ -22,6 +23,7 @@ from storage.journal import FILE_BYTES
 from storage.journal_file import HEADER_BYTES, FileHeader, Gap
 from storage.journal_record import Kind
 from storage.journal_scan import scan
+from storage.log import tail_of_index
 from storage.quarantine import set_aside
 from storage.replay import Replay
 from storage.segment import Segment, create_segment, data_path, segment_bases
@@ -124,6 +126,8 @@ def _drop_unvouched(store_path: str, findings: _Findings) -> None:
             for base in reversed(bases):
                 if not _drop_from_segment(store_path, place.directory, place.log_id, base, findings):
                     break
+            if bases:
+                _go_above_ceiling(place.directory, place.log_id)
 
 
 def _drop_from_segment(
@@ -158,6 +162,15 @@ def _drop_from_segment(
     if changed:
         segment.sync(Sync.RECOVERY_FILE)
     return not whole
+
+
+def _go_above_ceiling(directory: str, log_id: bytes) -> None:
+    """Messages may be lost of a log that does not wait for the disk: their offsets are not given again."""
+    ceiling = read_ceiling(directory)
+    if ceiling:
+        tail = tail_of_index(directory)
+        if ceiling > tail.next_offset:
+            create_segment(directory, IndexHeader(log_id, ceiling, 0, tail.append_time_ms))
 
 
 def _holds_bytes(segment: Segment, first: int, end: int, findings: _Findings, log_id: bytes) -> bool:

@@ -25,7 +25,14 @@ from storage import append as appending
 from storage.batch import Batch, Message, Receipt, RecordBatch
 from storage.catalog import Catalog
 from storage.epoch import current_identity, read_epoch
-from storage.errors import DamageError, PartitionNotFoundError, TopicChangedError, TopicExistsError
+from storage.errors import (
+    DamageError,
+    PartitionNotFoundError,
+    StorageError,
+    SyncFailedError,
+    TopicChangedError,
+    TopicExistsError,
+)
 from storage.journal import Journal
 from storage.keys import partition_for
 from storage.log import Log
@@ -255,14 +262,29 @@ class Store:
                     durable=durable,
                 )
                 break
+            except SyncFailedError as error:
+                # Whoever wrote what could not be synced: nobody may go on as if it were on disk.
+                journal.fail(error.reason)
+                raise
             except TopicChangedError as error:
                 # New settings of the same topic are taken over; another topic of that name is another.
                 before = self._topics[error.name]
                 if self.topic(error.name).topic_id != before.topic_id or attempt == _TOPIC_RETRIES - 1:
                     raise
-        if journal.wants_checkpoint:
-            self.maintenance.run_if_idle()
+        rolled = {write.log.place.topic for write in writes if write.log.rolled}
+        if journal.wants_checkpoint or rolled:
+            for write in writes:
+                write.log.rolled = False
+            self._maintain(rolled)
         return receipts
+
+    def _maintain(self, rolled_topics: set[str]) -> None:
+        """Upkeep after an acknowledged append: what fails here must not make that look undone."""
+        try:
+            self.maintenance.run_if_idle(rolled_topics)
+        except (StorageError, OSError):
+            # It is tried again by the next append, and fails that one before it begins once it matters.
+            self.journal.wants_checkpoint = True
 
     def _log(self, name: str, partition: int) -> Log:
         topic = self._topics.get(name) or self.topic(name)
