@@ -192,6 +192,9 @@ class _Consumer:
             start = cursor.offset
             taken = cursor.take(end)
             if taken is None:
+                damaged = None if self._options.follow else cursor.damage_at_end()
+                if damaged is not None:
+                    self._gap(damaged)
                 return
             if isinstance(taken, Gap):
                 self._gap(taken)

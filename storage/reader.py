@@ -8,6 +8,7 @@ there yet ends the reading, and a later call goes on from there.
 from __future__ import annotations
 
 import os
+import time
 from bisect import bisect_right
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from storage.segment import data_path, index_path, meta_path, segment_bases
 from storage.topic import Topic
 
 _BLOCK_SLOTS = 1024
+# Writing an entry takes microseconds; one that is still torn after this will stay so.
+_TORN_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,6 +326,25 @@ class Cursor:
                 path = index_path(segment.directory, segment.base_offset)
                 return self.reader.gap(first, self.offset, "index entries do not match their checksum", path)
         return None
+
+    def damage_at_end(self) -> Gap | None:
+        """What is damaged behind the last entry that can be read; `None` if the end is sound.
+
+        A slot there that holds something is either being written just now or damaged: a short wait tells.
+        """
+        segment = self._segment
+        if segment is None or segment.slot_count() <= self._slot:
+            return None
+        deadline = time.monotonic() + _TORN_SECONDS
+        while True:
+            raw = os.pread(segment.index_fd, ENTRY_BYTES, self._slot * ENTRY_BYTES)
+            if not any(raw) or decode_entry(raw) is not None:
+                return None
+            if time.monotonic() > deadline:
+                path = index_path(segment.directory, segment.base_offset)
+                reason = "the last index entry does not match its checksum"
+                return self.reader.gap(self.offset, self.offset + 1, reason, path)
+            time.sleep(_TORN_SECONDS / 10)
 
     def _next_segment(self) -> Gap | bool | None:
         """Go on in the next segment: `None` when that is possible, `False` when there is nothing yet."""

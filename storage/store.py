@@ -329,6 +329,8 @@ class Store:
                     yield batch
                 elif (part := batch.between(start, end)) is not None:
                     yield part
+        if (damaged := cursor.damage_at_end()) is not None and end_offset is None:
+            yield damaged
 
     def read(
         self, topic: str, *, partition: int | None = None, start_offset: int | None = None
