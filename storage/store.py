@@ -91,6 +91,7 @@ class Store:
         self._maintenance: Maintenance | None = None
         self._logs: dict[bytes, Log] = {}
         self._topics: dict[str, Topic] = {}
+        self._placed: dict[tuple[str, int], tuple[tuple[int, int], Log]] = {}
         self._turns: dict[str, Iterator[int]] = {}
         self._mutex = threading.RLock()
         if not read_only:
@@ -142,6 +143,7 @@ class Store:
             for log in self._logs.values():
                 log.close()
             self._logs.clear()
+            self._placed.clear()
             if self._maintenance is not None:
                 self._maintenance.close()
                 self._maintenance = None
@@ -287,7 +289,11 @@ class Store:
             self.journal.wants_checkpoint = True
 
     def _log(self, name: str, partition: int) -> Log:
+        """The log of one partition, as its topic was when its settings were last read."""
         topic = self._topics.get(name) or self.topic(name)
+        found = self._placed.get((name, partition))
+        if found is not None and found[0] == topic.stamp:
+            return found[1]
         if not 0 <= partition < topic.partitions:
             topic = self.topic(name)
             if not 0 <= partition < topic.partitions:
@@ -297,8 +303,9 @@ class Store:
             log = self._logs.get(place.log_id)
             if log is None:
                 log = self._logs[place.log_id] = Log(place, journal=self.journal)
-            elif log.place != place:
+            else:
                 log.place = place
+            self._placed[name, partition] = (topic.stamp, log)
         return log
 
     # -- reading --------------------------------------------------------------------------------------
