@@ -80,7 +80,7 @@ def append(
         journal.wait_durable(committed.location.sequence)
     files.step("append.durable")
     for write, part in zip(writes, committed.parts, strict=True):
-        write.log.make_visible(part, committed.location)
+        write.log.make_visible(part)
     return [_receipt(write, part) for write, part in zip(writes, committed.parts, strict=True)]
 
 

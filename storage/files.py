@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 from enum import Enum
 from typing import Protocol
 
@@ -41,6 +42,7 @@ class Sync(Enum):
     RECOVERY_FILE = "a new epoch begins only when the old journal is in the segments"
     RECOVERY_DIRECTORY = "a new epoch begins only when what recovery made or removed stays so"
     EPOCH = "records of an old epoch never count again"
+    STORE_CREATE = "a store that holds something can be found again"
     TOPIC_CREATE = "a topic that is acknowledged can be found again, and is whole"
     TOPIC_DELETE = "a topic whose deletion is acknowledged stays away"
     CEILING = "an offset that somebody may have read never names another message"
@@ -246,7 +248,7 @@ def remove_directory(path: str) -> None:
 
 def replace_file(path: str, data: bytes, promise: Sync = Sync.SETTINGS) -> None:
     """Give `path` new contents in one step: after a power cut it holds all of the old or all of the new."""
-    temporary = f"{path}.tmp{os.getpid()}"
+    temporary = f"{path}.tmp{os.getpid()}-{threading.get_ident()}"
     fd = open_file(temporary, create=True)
     try:
         truncate(fd, 0)

@@ -16,7 +16,13 @@ from dataclasses import dataclass
 
 from storage import ceiling, files
 from storage.entry import ENTRY_BYTES, IndexHeader
-from storage.errors import DamageError, DiskFullError, NotYetVisibleError, TopicChangedError
+from storage.errors import (
+    DamageError,
+    DiskFullError,
+    LockTimeoutError,
+    NotYetVisibleError,
+    TopicChangedError,
+)
 from storage.head import Head, Tail, read_head, write_head
 from storage.journal import Journal
 from storage.journal_record import NOWHERE, Kind, Location, Part
@@ -30,6 +36,8 @@ from storage.segment import (
     create_segment,
     segment_bases,
 )
+
+_STUCK_WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,16 +208,33 @@ class Log:
     # -- visibility -----------------------------------------------------------------------------------
 
     def finish_last(self, tail: Tail) -> None:
-        """Make the log's newest record durable and visible, and with it all before."""
+        """Under the lock: make the log's newest record durable and visible, and with it all before."""
         if tail.last == NOWHERE:
             return
         self.journal.wait_durable(tail.last.sequence)
         part = self._part_at(tail.last)
-        if part is not None:
-            self.make_visible(part, tail.last)
+        if part is None:
+            return
+        try:
+            self._apply_through(part)
+        except (OSError, DiskFullError) as error:
+            tail.stuck = True
+            self.settle(tail)
+            raise self._not_yet_visible(error) from error
 
-    def make_visible(self, part: Part, location: Location) -> None:
-        """Apply a durable part, after every earlier part of this log that nobody has applied yet."""
+    def make_visible(self, part: Part) -> None:
+        """Without the lock: show a durable part, after every earlier one of this log."""
+        try:
+            self._apply_through(part)
+        except (OSError, DiskFullError) as error:
+            self._say_stuck()
+            raise self._not_yet_visible(error) from error
+
+    def _not_yet_visible(self, error: Exception) -> NotYetVisibleError:
+        return NotYetVisibleError(self.place.topic, self.place.partition, str(error))
+
+    def _apply_through(self, part: Part) -> None:
+        """Apply a part, and before it every earlier one that nobody has applied yet."""
         try:
             segment = self.segment(part.segment)
         except FileNotFoundError:
@@ -223,12 +248,8 @@ class Log:
                 # Applied meanwhile, or damaged after it was checkpointed: readers report that as a gap.
                 break
             missing.append(earlier)
-        try:
-            for absent in reversed(missing):
-                segment.apply(absent)
-        except (OSError, DiskFullError) as error:
-            self._say_stuck()
-            raise NotYetVisibleError(self.place.topic, self.place.partition, str(error)) from error
+        for absent in reversed(missing):
+            segment.apply(absent)
 
     def _part_at(self, location: Location) -> Part | None:
         if location == NOWHERE:
@@ -243,7 +264,11 @@ class Log:
         return None
 
     def _say_stuck(self) -> None:
-        self.lock.acquire(timeout_seconds=1.0)
+        """Let the next append find out before it adds anything; whoever holds the lock finds out anyway."""
+        try:
+            self.lock.acquire(timeout_seconds=_STUCK_WAIT_SECONDS)
+        except LockTimeoutError:
+            return
         try:
             head = read_head(self.lock.fd, salt=self.journal.salt)
             if head is not None and not head.dirty:
@@ -254,14 +279,7 @@ class Log:
 
     def _unstick(self, tail: Tail) -> None:
         """An apply failed earlier: try again before anything is added, and refuse while it fails."""
-        part = self._part_at(tail.last)
-        if part is not None:
-            segment = self.segment(part.segment)
-            try:
-                if not segment.holds(part):
-                    segment.apply(part)
-            except (OSError, DiskFullError) as error:
-                raise NotYetVisibleError(self.place.topic, self.place.partition, str(error)) from error
+        self.finish_last(tail)
         tail.stuck = False
         self.settle(tail)
 

@@ -21,8 +21,9 @@ from storage.errors import (
     StoreNotFoundError,
     UnsafeFileSystemError,
 )
+from storage.files import Sync
 from storage.lock import holder_of
-from storage.shared_page import SharedPage
+from storage.shared_page import SharedPage, create_page, open_page
 
 STORE_FILE = "aegis.toml"
 FORMAT_READ = 1
@@ -94,7 +95,7 @@ def create_store(path: str, *, lock_wait_seconds: float) -> None:
     try:
         if os.path.exists(os.path.join(path, STORE_FILE)):
             return
-        files.sync_directory(path, files.Sync.TOPIC_CREATE)
+        files.sync_directory(path, Sync.STORE_CREATE)
         text = (
             f"# An Aegis store. 'aegis config' reads and changes this file.\n\n[store]\n"
             f'format_read = {FORMAT_READ}\nformat_write = {FORMAT_WRITE}\nid = "{os.urandom(12).hex()}"\n'
@@ -109,6 +110,7 @@ def _make_directories(path: str) -> None:
     if not os.path.isdir(parent):
         _make_directories(parent)
     files.make_directory(path)
+    files.sync_directory(parent, Sync.STORE_CREATE)
 
 
 def _lock_use(path: str, *, lock_wait_seconds: float) -> int:
@@ -130,21 +132,31 @@ def open_store(path: str, *, lock_wait_seconds: float, now_ms: int) -> OpenStore
     if not os.access(journal_path, os.W_OK):
         raise ReadOnlyStoreError(path)
     fd = files.open_file(os.path.join(journal_path, "use.lock"), create=True)
-    page = SharedPage(os.path.join(journal_path, "shared"))
+    page_path = os.path.join(journal_path, "shared")
+    page: SharedPage | None = None
     identity = current_identity(journal_path)
     began = time.monotonic()
     try:
         while True:
             if files.try_lock(fd, shared=True):
+                page = page or open_page(page_path)
                 epoch = _current(journal_path, identity, page)
                 # Where only the mount differs it may be the same one seen from another namespace, or one that
                 # came after the device was lost. Somebody else who keeps the store open for longer than an
                 # opening takes vouches for it: an open file keeps its mount alive.
                 shared_with_others = time.monotonic() - began > _VOUCHED_SECONDS
-                if epoch is not None and (epoch.identity == identity or shared_with_others):
+                if (
+                    page is not None
+                    and epoch is not None
+                    and (epoch.identity == identity or shared_with_others)
+                ):
                     return OpenStore(epoch, page, fd)
                 files.unlock(fd)
             if files.try_lock(fd):
+                if page is None:
+                    create_page(page_path)
+                    page = open_page(page_path)
+                    assert page is not None, "nobody else is in the store"
                 found = _current(journal_path, identity, page)
                 if found is None or found.identity != identity:
                     # Once a boot; every other start does without it.
@@ -157,15 +169,16 @@ def open_store(path: str, *, lock_wait_seconds: float, now_ms: int) -> OpenStore
                 raise LockTimeoutError(f"store {path}", holder_of(fd), lock_wait_seconds)
             time.sleep(_PAUSE_SECONDS)
     except BaseException:
-        page.close()
+        if page is not None:
+            page.close()
         files.close_file(fd)
         raise
 
 
-def _current(journal_path: str, identity: Identity, page: SharedPage) -> Epoch | None:
+def _current(journal_path: str, identity: Identity, page: SharedPage | None) -> Epoch | None:
     """The epoch, if the page is of it and only the mount may differ; `None`: recovery comes first."""
     epoch = read_epoch(journal_path)
-    if epoch is None or page.salt != epoch.salt:
+    if epoch is None or page is None or page.salt != epoch.salt:
         return None
     return epoch if epoch.identity._replace(mount=0) == identity._replace(mount=0) else None
 

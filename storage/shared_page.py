@@ -9,6 +9,7 @@ the version switches to it. Layout in FORMAT.md section 3.4.
 from __future__ import annotations
 
 import mmap
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from storage import files
@@ -68,16 +69,37 @@ def peek(path: str) -> PageState | None:
     )
 
 
-class SharedPage:
-    """The mapped page at `path`, which is made when it is missing."""
+def create_page(path: str) -> None:
+    """Make the page where it is missing or short; the caller is alone in the store.
 
-    def __init__(self, path: str) -> None:
-        fd = files.open_file(path, create=True)
-        try:
-            files.truncate(fd, PAGE_BYTES)
-            self._map = mmap.mmap(fd, PAGE_BYTES)
-        finally:
-            files.close_file(fd)
+    Its block is written, not left as a hole: a hole that finds no room on a full disk ends the process that
+    stores into the mapping.
+    """
+    fd = files.open_file(path, create=True)
+    try:
+        if os.fstat(fd).st_size < PAGE_BYTES:
+            files.write_at(fd, bytes(PAGE_BYTES), 0)
+    finally:
+        files.close_file(fd)
+
+
+def open_page(path: str) -> SharedPage | None:
+    """The page, mapped; `None` where it has to be made first."""
+    try:
+        fd = files.open_file(path)
+    except FileNotFoundError:
+        return None
+    try:
+        return SharedPage(fd) if os.fstat(fd).st_size >= PAGE_BYTES else None
+    finally:
+        files.close_file(fd)
+
+
+class SharedPage:
+    """The page, mapped from an open file; the descriptor may be closed afterwards."""
+
+    def __init__(self, fd: int) -> None:
+        self._map = mmap.mmap(fd, PAGE_BYTES)
         self._words = memoryview(self._map).cast("Q")
         self._futex: Futex | None = None
 
