@@ -50,7 +50,7 @@ class Catalog:
 
     def find(self, wanted_log_id: bytes) -> str | None:
         """The directory of a log, or `None` where its topic is deleted or damaged."""
-        wanted, partition = wanted_log_id[:ID_BYTES], int.from_bytes(wanted_log_id[ID_BYTES:], "little")
+        wanted, partition = wanted_log_id[:ID_BYTES], int.from_bytes(wanted_log_id[ID_BYTES:], "big")
         for name in self.names():
             try:
                 topic = read_topic(os.path.join(self._topics_path, name))

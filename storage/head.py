@@ -47,6 +47,14 @@ class Tail:
     last: Location = NOWHERE
     stuck: bool = False
 
+    def begin_segment(self, base_offset: int, *, created_ms: int) -> None:
+        """Go into an empty segment. `base_offset` may be above the next offset: those between are skipped."""
+        self.next_offset = self.segment = base_offset
+        self.next_slot = 1
+        self.data_end = self.meta_end = 0
+        self.data_allocated = self.index_allocated = self.meta_allocated = 0
+        self.segment_created_ms = created_ms
+
 
 @dataclass(frozen=True, slots=True)
 class Head:

@@ -71,7 +71,31 @@ class FileLock:
             self.fd = -1
 
 
-_open_locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
+class UseLock:
+    """The lock that says a process uses the store: shared by all who do, exclusive for recovery."""
+
+    def __init__(self, path: str) -> None:
+        self.fd = files.open_file(path, create=True)
+        _open_locks.add(self)
+
+    def try_shared(self) -> bool:
+        return files.try_lock(self.fd, shared=True)
+
+    def try_exclusive(self) -> bool:
+        return files.try_lock(self.fd)
+
+    def release(self) -> None:
+        files.unlock(self.fd)
+
+    def close(self) -> None:
+        """Close the file, and give the lock back with it."""
+        _open_locks.discard(self)
+        if self.fd >= 0:
+            files.close_file(self.fd)
+            self.fd = -1
+
+
+_open_locks: weakref.WeakSet[FileLock | UseLock] = weakref.WeakSet()
 
 
 def _close_in_child() -> None:

@@ -125,13 +125,23 @@ class Log:
             after=head.mark if head is not None else None,
         )
         for place, part in parts:
-            if part.kind is Kind.BATCHES and place.sequence > tail.last.sequence:
+            # What lies below the tail is in the index already, perhaps in an earlier segment.
+            if part.kind is Kind.BATCHES and part.entries[-1].last_offset >= tail.next_offset:
                 advance(tail, part, place)
+        self._enter_newest_segment(tail)
         # Owners may be dead: nothing may build on what they committed before it is durable and visible.
         self.finish_last(tail)
         self._cut_abandoned(self.segment(tail.segment), tail)
         self.settle(tail)
         return tail
+
+    def _enter_newest_segment(self, tail: Tail) -> None:
+        """Go into the segment that a dead process made and did not come to use."""
+        newest = segment_bases(self.place.directory)[-1]
+        if newest > tail.segment and newest >= tail.next_offset:
+            self.finish_last(tail)
+            header = self.segment(newest).read_header()
+            tail.begin_segment(newest, created_ms=header.created_ms if header is not None else 0)
 
     def _cut_abandoned(self, segment: Segment, tail: Tail) -> None:
         """Cut off what an owner that died wrote in bulk and did not commit."""
@@ -189,13 +199,13 @@ class Log:
         # Cutting a file to the size it has gives back the blocks that were reserved behind its end.
         files.truncate(segment.data_fd, os.fstat(segment.data_fd).st_size)
         files.step("roll")
+        # If this process dies now, the next one finds out whether there is a new segment.
+        self.mark(tail)
         create_segment(self.place.directory, IndexHeader(self.place.log_id, tail.next_offset, 0, now_ms))
+        tail.begin_segment(tail.next_offset, created_ms=now_ms)
+        # The append that wanted this may still be refused: the segment stays.
+        self.settle(tail)
         self.rolled = True
-        tail.segment = tail.next_offset
-        tail.next_slot = 1
-        tail.data_end = tail.meta_end = 0
-        tail.data_allocated = tail.index_allocated = tail.meta_allocated = 0
-        tail.segment_created_ms = now_ms
 
     def raise_ceiling(self, next_offset: int) -> None:
         """Under the lock, for a log whose appends do not wait for the disk: see `storage.ceiling`."""

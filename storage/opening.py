@@ -22,7 +22,7 @@ from storage.errors import (
     UnsafeFileSystemError,
 )
 from storage.files import Sync
-from storage.lock import holder_of
+from storage.lock import UseLock, holder_of
 from storage.shared_page import SharedPage, create_page, open_page
 
 STORE_FILE = "aegis.toml"
@@ -45,11 +45,11 @@ class OpenStore:
 
     epoch: Epoch
     page: SharedPage
-    use_fd: int
+    use: UseLock
 
     def close(self) -> None:
         self.page.close()
-        files.close_file(self.use_fd)
+        self.use.close()
 
 
 def check_format(path: str, *, write: bool) -> str:
@@ -91,7 +91,7 @@ def create_store(path: str, *, lock_wait_seconds: float) -> None:
     for name in (_JOURNAL, TOPICS, TRASH):
         files.make_directory(os.path.join(path, name))
     check_file_system(path)
-    fd = _lock_use(path, lock_wait_seconds=lock_wait_seconds)
+    lock = _lock_use(path, lock_wait_seconds=lock_wait_seconds)
     try:
         if os.path.exists(os.path.join(path, STORE_FILE)):
             return
@@ -102,7 +102,7 @@ def create_store(path: str, *, lock_wait_seconds: float) -> None:
         )
         files.replace_file(os.path.join(path, STORE_FILE), text.encode())
     finally:
-        files.close_file(fd)
+        lock.close()
 
 
 def _make_directories(path: str) -> None:
@@ -113,17 +113,17 @@ def _make_directories(path: str) -> None:
     files.sync_directory(parent, Sync.STORE_CREATE)
 
 
-def _lock_use(path: str, *, lock_wait_seconds: float) -> int:
-    """Be alone in the store. Returns the locked descriptor."""
-    fd = files.open_file(os.path.join(path, _JOURNAL, "use.lock"), create=True)
+def _lock_use(path: str, *, lock_wait_seconds: float) -> UseLock:
+    """Be alone in the store."""
+    lock = UseLock(os.path.join(path, _JOURNAL, "use.lock"))
     deadline = time.monotonic() + lock_wait_seconds
-    while not files.try_lock(fd):
+    while not lock.try_exclusive():
         if time.monotonic() > deadline:
-            holder = holder_of(fd)
-            files.close_file(fd)
+            holder = holder_of(lock.fd)
+            lock.close()
             raise LockTimeoutError(f"store {path}", holder, lock_wait_seconds)
         time.sleep(_PAUSE_SECONDS)
-    return fd
+    return lock
 
 
 def open_store(path: str, *, lock_wait_seconds: float, now_ms: int) -> OpenStore:
@@ -131,14 +131,14 @@ def open_store(path: str, *, lock_wait_seconds: float, now_ms: int) -> OpenStore
     journal_path = os.path.join(path, _JOURNAL)
     if not os.access(journal_path, os.W_OK):
         raise ReadOnlyStoreError(path)
-    fd = files.open_file(os.path.join(journal_path, "use.lock"), create=True)
+    use = UseLock(os.path.join(journal_path, "use.lock"))
     page_path = os.path.join(journal_path, "shared")
     page: SharedPage | None = None
     identity = current_identity(journal_path)
     began = time.monotonic()
     try:
         while True:
-            if files.try_lock(fd, shared=True):
+            if use.try_shared():
                 page = page or open_page(page_path)
                 epoch = _current(journal_path, identity, page)
                 # Where only the mount differs it may be the same one seen from another namespace, or one that
@@ -150,9 +150,9 @@ def open_store(path: str, *, lock_wait_seconds: float, now_ms: int) -> OpenStore
                     and epoch is not None
                     and (epoch.identity == identity or shared_with_others)
                 ):
-                    return OpenStore(epoch, page, fd)
-                files.unlock(fd)
-            if files.try_lock(fd):
+                    return OpenStore(epoch, page, use)
+                use.release()
+            if use.try_exclusive():
                 if page is None:
                     create_page(page_path)
                     page = open_page(page_path)
@@ -163,15 +163,15 @@ def open_store(path: str, *, lock_wait_seconds: float, now_ms: int) -> OpenStore
                     from storage.recovery import recover
 
                     recover(path, identity=identity, page=page, now_ms=now_ms)
-                files.unlock(fd)
+                use.release()
                 continue
             if time.monotonic() - began > max(lock_wait_seconds, 2 * _VOUCHED_SECONDS):
-                raise LockTimeoutError(f"store {path}", holder_of(fd), lock_wait_seconds)
+                raise LockTimeoutError(f"store {path}", holder_of(use.fd), lock_wait_seconds)
             time.sleep(_PAUSE_SECONDS)
     except BaseException:
         if page is not None:
             page.close()
-        files.close_file(fd)
+        use.close()
         raise
 
 

@@ -105,7 +105,8 @@ class Topic:
 
 def log_id(topic_id: bytes, partition: int) -> bytes:
     """What names a partition in the journal, whatever its topic is called."""
-    return topic_id + partition.to_bytes(4, "little")
+    # Big-endian, so that ids sort as the numbers do: locks are taken in this order.
+    return topic_id + partition.to_bytes(4, "big")
 
 
 def render_topic(topic_id: bytes, settings: TopicSettings) -> bytes:
