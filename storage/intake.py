@@ -7,20 +7,26 @@ partitions come from. It touches single records only where a record itself says 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Literal, TypeVar
+
+import msgspec
 
 from storage.batch import RecordBatch
+from storage.derived_key import derived_keys
 from storage.envelope_reader import Envelopes, decode_envelopes
-from storage.errors import InvalidRecordError, SettingError
+from storage.errors import InvalidRecordError, PartitionNotFoundError, SettingError
 from storage.keys import KEYLESS, KeyDelimiter, KeyField, partitions_for, route
-from storage.lines import ERRORS_KEPT, LineChecker
+from storage.lines import ERRORS_KEPT, LineChecker, Lines, single_value
 from storage.store import Append, Store
-from storage.timestamp_field import TimestampField
+from storage.timestamp_field import NO_TIME, TimestampField
 from storage.topic import Topic
 
 # What an envelope may add to the value that it holds: key, headers, names.
 _ENVELOPE_BYTES_MAX = 1024 * 1024
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,65 +60,109 @@ class Intake:
         self._topic = topic
         self._options = options
         self._expect_offset = options.expect_offset
-        if options.expect_offset is not None and options.partition is None and topic.partitions > 1:
-            raise SettingError(
-                "expect-offset", f"is for one partition and '{topic.name}' has several", remedy="add -p N"
-            )
+        _check_partition(topic, options)
         key_field = options.key_field
         # A declared key is a field of the message; a key given otherwise is stored beside it.
         if key_field is None and options.key is None and options.key_delimiter is None:
             key_field = None if options.envelope or options.text else topic.settings.key
         self._stores_keys = key_field != topic.settings.key
-        keys: KeyField | KeyDelimiter | None = None
+        self._keys: KeyField | KeyDelimiter | None = None
         if key_field is not None:
-            keys = KeyField(key_field)
+            self._keys = KeyField(key_field)
         elif options.key_delimiter is not None:
-            keys = KeyDelimiter(options.key_delimiter)
+            self._keys = KeyDelimiter(options.key_delimiter)
             self._stores_keys = True
+        # For envelopes the checker sees only their values, and `_next_line` counts the lines.
         self._checker = LineChecker(
             max_record_bytes=options.max_record_bytes,
-            keys=keys,
+            keys=self._keys,
             text=options.text,
-            empty_is_null=options.empty_is_null,
+            empty_is_null=options.empty_is_null and not options.envelope,
             on_error=options.on_error,
         )
         self._timestamps = (
             TimestampField(options.timestamp_field) if options.timestamp_field is not None else None
         )
-        # Envelopes are counted here; the checker then sees only their values.
         self._next_line = 1
-        self._values = LineChecker(max_record_bytes=options.max_record_bytes)
         self._values_taken = 0
-        self._refused_envelopes = 0
-        self._envelope_refusals: list[InvalidRecordError] = []
+        self._blank_envelopes = 0
+        self._refused = 0
+        self._refusals: list[InvalidRecordError] = []
 
     @property
     def blank_lines(self) -> int:
-        return self._checker.blank_lines
+        return self._checker.blank_lines + self._blank_envelopes
 
     @property
     def refused_lines(self) -> int:
-        return self._checker.refused_lines + self._refused_envelopes
+        return self._checker.refused_lines + self._refused
 
     @property
     def refusals(self) -> list[InvalidRecordError]:
-        """The first of the lines that were skipped."""
-        return self._checker.errors or self._envelope_refusals
+        """The first of the lines that were skipped, in their order."""
+        found = self._refusals if self._options.envelope else self._refusals + self._checker.errors
+        return sorted(found, key=attrgetter("line"))[:ERRORS_KEPT]
 
     def take(self, block: bytes) -> tuple[RecordBatch | None, InvalidRecordError | None]:
         """The records of a block of whole lines, and the error of the line that ended them."""
+        if not block:
+            return None, None
         if self._options.envelope:
             return self._take_envelopes(block)
         checked = self._checker.check(block)
-        lines = checked.lines
+        return self._finished(checked.lines, checked.error)
+
+    def take_values(self, values: Sequence[bytes]) -> RecordBatch | None:
+        """The records of values given one by one. Raises `InvalidRecordError`, which has their number."""
+        options, keys = self._options, []
+        lines = []
+        for number, given in enumerate(values, start=1):
+            value = given
+            if isinstance(self._keys, KeyDelimiter):
+                key, value = self._keyed_value(self._keys, value, number)
+                keys.append(key)
+            # The checks below find the real limit; this one is there for what `single_value` makes longer.
+            value = single_value(
+                value,
+                max_record_bytes=options.max_record_bytes + _ENVELOPE_BYTES_MAX * options.envelope,
+                text=options.text,
+                empty_is_null=options.empty_is_null and not options.envelope,
+                number=number,
+            )
+            lines.append(value + b"\n")
+        if options.envelope:
+            batch, error = self._take_envelopes(b"".join(lines))
+        else:
+            field = self._keys if isinstance(self._keys, KeyField) else None
+            checker = LineChecker(max_record_bytes=options.max_record_bytes, keys=field)
+            checked = checker.check(b"".join(lines))
+            taken = checked.lines if field is not None else replace(checked.lines, keys=keys or None)
+            batch, error = self._finished(taken, checked.error)
+        if error is not None:
+            raise error
+        if self._refusals:
+            raise self._refusals[0]
+        return batch
+
+    def _keyed_value(self, keys: KeyDelimiter, value: bytes, number: int) -> tuple[bytes, bytes]:
+        problem = keys.problem(value)
+        if problem is not None:
+            raise InvalidRecordError(number, problem.reason, remedy=problem.remedy)
+        key, _, rest = value.partition(keys.delimiter)
+        return msgspec.json.encode(key.decode()), rest
+
+    def _finished(
+        self, lines: Lines, error: InvalidRecordError | None
+    ) -> tuple[RecordBatch | None, InvalidRecordError | None]:
+        """Checked lines with all else that they were asked to carry."""
         if not lines.count:
-            return None, checked.error
+            return None, error
         options = self._options
         times: list[int] | None = None
         if options.timestamp_ms is not None:
             times = [options.timestamp_ms] * lines.count
         elif self._timestamps is not None:
-            times = self._timestamps.read(lines.data, lines.line_of)
+            times = self._timestamps.read(lines.data)
         keys = lines.keys
         if options.key is not None:
             keys = [options.key] * lines.count
@@ -123,58 +173,97 @@ class Intake:
             headers=None if options.headers is None else [options.headers] * lines.count,
             timestamps_ms=times,
         )
-        return batch, checked.error
+        if self._timestamps is None or times is None or NO_TIME not in times:
+            return batch, error
+        refusals = [
+            self._timestamps.refusal(lines.line_of(index))
+            for index, time in enumerate(times)
+            if time == NO_TIME
+        ]
+        if options.on_error == "stop":
+            # It comes before the line that ended the block, if one did.
+            return _select(batch, range(times.index(NO_TIME))), refusals[0]
+        self._skip(refusals)
+        return _select(batch, [index for index, time in enumerate(times) if time != NO_TIME]), error
+
+    def _skip(self, refusals: list[InvalidRecordError]) -> None:
+        self._refused += len(refusals)
+        self._refusals += refusals[: ERRORS_KEPT - len(self._refusals)]
 
     def _take_envelopes(self, block: bytes) -> tuple[RecordBatch | None, InvalidRecordError | None]:
         first_line = self._next_line
-        envelopes, error = self._decode(block)
+        envelopes, error = self._decode(block.removeprefix(_BYTE_ORDER_MARK) if first_line == 1 else block)
         if not envelopes.count:
             return None, error
-        checked = self._values.check(envelopes.lines)
-        count = checked.lines.count
-        if checked.error is not None:
-            # The value breaks a limit that an envelope as such does not have. Name the envelope's line.
-            numbers, at = envelopes.line_numbers, checked.error.line - self._values_taken - 1
-            line = numbers[at] if numbers is not None else first_line + at
-            error = InvalidRecordError(line, checked.error.reason, remedy=checked.error.remedy)
-        self._values_taken += envelopes.count
-        if not count:
-            return None, error
+        refused_before = self._checker.refused_lines
+        checked = self._checker.check(envelopes.lines)
         batch = RecordBatch(
-            lines=checked.lines.data,
-            count=count,
-            keys=None if envelopes.keys is None else envelopes.keys[:count],
-            headers=None if envelopes.headers is None else envelopes.headers[:count],
-            timestamps_ms=None if envelopes.timestamps_ms is None else envelopes.timestamps_ms[:count],
+            lines=envelopes.lines,
+            count=envelopes.count,
+            keys=envelopes.keys,
+            headers=envelopes.headers,
+            timestamps_ms=envelopes.timestamps_ms,
         )
-        return batch, error
+        taken, self._values_taken = self._values_taken, self._values_taken + envelopes.count
+        if checked.error is None and checked.lines.count == envelopes.count:
+            return batch, error
+
+        # Values break limits that envelopes as such do not have. Name the envelopes' lines.
+        def named(refusal: InvalidRecordError) -> InvalidRecordError:
+            at = refusal.line - taken - 1
+            line = envelopes.line_numbers[at] if envelopes.line_numbers is not None else first_line + at
+            return InvalidRecordError(line, refusal.reason, remedy=refusal.remedy)
+
+        if checked.error is not None:
+            return _select(batch, range(checked.lines.count)), named(checked.error)
+        self._refusals += map(named, self._checker.errors[refused_before:])
+        dropped = set(checked.lines.dropped)
+        return _select(batch, [index for index in range(batch.count) if index not in dropped]), error
 
     def _decode(self, block: bytes) -> tuple[Envelopes, InvalidRecordError | None]:
         """The envelopes of a block; those before the first bad one, or without the bad ones."""
         first_line = self._next_line
         self._next_line += block.count(b"\n") + (not block.endswith(b"\n"))
         try:
-            return decode_envelopes(block, first_line=first_line), None
+            envelopes = decode_envelopes(block, first_line=first_line)
+            self._blank_envelopes += envelopes.blank_lines
+            return envelopes, None
         except InvalidRecordError as error:
-            lines = block.splitlines(keepends=True)
+            lines = block.removesuffix(b"\n").split(b"\n")
             first_error = error
         if self._options.on_error == "stop":
-            good = b"".join(lines[: first_error.line - first_line])
+            good = b"\n".join([*lines[: first_error.line - first_line], b""])
             return decode_envelopes(good, first_line=first_line), first_error
+        refusals = []
         for index, line in enumerate(lines):
             try:
                 decode_envelopes(line, first_line=first_line + index)
             except InvalidRecordError as error:
-                self._refused_envelopes += 1
-                if len(self._envelope_refusals) < ERRORS_KEPT:
-                    self._envelope_refusals.append(error)
-                lines[index] = b"\n"
-        return decode_envelopes(b"".join(lines), first_line=first_line), None
+                refusals.append(error)
+                lines[index] = b""
+        self._skip(refusals)
+        envelopes = decode_envelopes(b"\n".join([*lines, b""]), first_line=first_line)
+        self._blank_envelopes += envelopes.blank_lines - len(refusals)
+        return envelopes, None
 
-    def check_rest(self, size_bytes: int) -> None:
-        """Refuse a line that is over the limit of a record before its end was even read."""
-        if size_bytes > self._options.max_record_bytes + _ENVELOPE_BYTES_MAX * self._options.envelope + 1:
-            raise self._checker.too_long(size_bytes)
+    def refuse_rest(self, size_bytes: int) -> bool:
+        """Look at the unfinished line that `size_bytes` were read of, which may be over the limit already.
+
+        Says whether to skip it; raises `InvalidRecordError` where such lines are not skipped.
+        """
+        options = self._options
+        if size_bytes <= options.max_record_bytes + _ENVELOPE_BYTES_MAX * options.envelope + 1:
+            return False
+        error = self._checker.too_long(size_bytes)
+        if options.envelope:
+            error = InvalidRecordError(self._next_line, error.reason, remedy=error.remedy)
+        if options.on_error == "stop":
+            raise error
+        self._skip([error])
+        self._next_line += 1
+        if not options.envelope:
+            self._checker.next_line += 1
+        return True
 
     def appends(self, batches: Sequence[RecordBatch]) -> list[Append]:
         """Which partition gets what, order kept within each."""
@@ -192,23 +281,62 @@ class Intake:
         fixed, partitions = self._options.partition, self._topic.partitions
         if fixed is not None or partitions == 1:
             return {fixed or 0: self._stored(batch)}
-        if batch.keys is None:
+        keys = batch.keys
+        if self._options.envelope and self._topic.settings.key is not None:
+            keys = self._all_keys(batch, self._topic.settings.key)
+        if keys is None:
             return {self._store.choose_partition(self._topic.name): self._stored(batch)}
-        chosen = partitions_for(batch.keys, partitions)
+        chosen = partitions_for(keys, partitions)
         if KEYLESS in chosen:
             turn = self._store.choose_partition(self._topic.name)
             chosen = [turn if partition == KEYLESS else partition for partition in chosen]
         return {partition: self._stored(part) for partition, part in route(batch, chosen).items()}
 
+    def _all_keys(self, batch: RecordBatch, field: str) -> list[bytes]:
+        """The keys as readers will see them: a record without one of its own has that of its field."""
+        derived = _derived(batch, field)
+        if batch.keys is None:
+            return derived
+        return [other if own == b"null" else own for own, other in zip(batch.keys, derived, strict=True)]
+
     def _stored(self, batch: RecordBatch) -> RecordBatch:
         """The batch without the keys that its values hold already."""
-        if batch.keys is None or self._stores_keys or self._options.key is not None:
+        field = self._topic.settings.key
+        if batch.keys is None or field is None:
             return batch
-        if self._options.envelope:
-            return batch
-        return RecordBatch(
-            lines=batch.lines,
-            count=batch.count,
-            headers=batch.headers,
-            timestamps_ms=batch.timestamps_ms,
+        if not self._stores_keys and self._options.key is None:
+            return replace(batch, keys=None)
+        derived = _derived(batch, field)
+        own = [b"null" if key == other else key for key, other in zip(batch.keys, derived, strict=True)]
+        return replace(batch, keys=None if set(own) == {b"null"} else own)
+
+
+def _derived(batch: RecordBatch, field: str) -> list[bytes]:
+    return [key or b"null" for key in derived_keys(batch.lines[:-1].split(b"\n"), field)]
+
+
+def _check_partition(topic: Topic, options: IntakeOptions) -> None:
+    """Refuse at once what no append could carry out."""
+    if options.partition is not None and not 0 <= options.partition < topic.partitions:
+        raise PartitionNotFoundError(topic.name, options.partition, topic.partitions)
+    if options.expect_offset is not None and options.partition is None and topic.partitions > 1:
+        raise SettingError(
+            "expect-offset", f"is for one partition and '{topic.name}' has several", remedy="add -p N"
         )
+
+
+def _select(batch: RecordBatch, indexes: Sequence[int]) -> RecordBatch | None:
+    """The records at these places, ascending; `None` if there are none."""
+    if not indexes:
+        return None
+
+    def picked(column: list[_Item]) -> list[_Item]:
+        return [column[index] for index in indexes]
+
+    return RecordBatch(
+        lines=b"\n".join([*picked(batch.lines.split(b"\n")), b""]),
+        count=len(indexes),
+        keys=None if batch.keys is None else picked(batch.keys),
+        headers=None if batch.headers is None else picked(batch.headers),
+        timestamps_ms=None if batch.timestamps_ms is None else picked(batch.timestamps_ms),
+    )

@@ -16,7 +16,7 @@ from queue import Queue
 from storage.batch import Receipt, RecordBatch
 from storage.errors import InvalidRecordError
 from storage.intake import Intake
-from storage.source import Source
+from storage.source import BLOCK_BYTES, Source
 from storage.store import Store
 
 # A step is what one append takes: large enough that its syncs cost little, small enough for two in memory.
@@ -26,13 +26,17 @@ LINGER_MS_DEFAULT = 5
 
 @dataclass(slots=True)
 class Published:
-    """What a publish has stored so far, and what it left out. Lines count from 1."""
+    """What a publish has stored so far, and what it left out. Lines count from 1.
+
+    `in_doubt` is how many records were being appended: more than none only if the append was cut short.
+    """
 
     records: int = 0
     blank_lines: int = 0
     refused_lines: int = 0
     refusals: list[InvalidRecordError] = field(default_factory=list)
     last_line_was_cut: bool = False
+    in_doubt: int = 0
 
 
 def publish_stream(
@@ -40,24 +44,28 @@ def publish_stream(
     intake: Intake,
     fd: int,
     *,
+    name: str = "the input",
     linger_ms: int = LINGER_MS_DEFAULT,
     on_receipts: Callable[[list[Receipt]], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
     published: Published | None = None,
 ) -> Published:
-    """Publish everything that `fd` gives, to its end.
+    """Publish everything that `fd` gives, to its end; errors in reading it call it `name`.
 
     `on_receipts` is called after each append, `on_progress` with the bytes read. `published`, if given, is
     kept up to date, so that it still tells how much was stored when this raises. Raises
     `InvalidRecordError`, with `published` set, and whatever `Store.append` raises.
     """
     done = published if published is not None else Published()
-    with _Appender(store, intake, done, on_receipts) as appender:
-        refused = _pump(intake, fd, appender, done, linger_ms=linger_ms, on_progress=on_progress)
-        appender.finish()
-    done.blank_lines = intake.blank_lines
-    done.refused_lines = intake.refused_lines
-    done.refusals = intake.refusals
+    try:
+        with _Appender(store, intake, done, on_receipts) as appender:
+            source = Source(fd, linger_ms=linger_ms, name=name)
+            refused = _pump(intake, source, appender, done, on_progress=on_progress)
+            appender.finish()
+    finally:
+        done.blank_lines = intake.blank_lines
+        done.refused_lines = intake.refused_lines
+        done.refusals = intake.refusals
     if refused is not None:
         raise InvalidRecordError(refused.line, refused.reason, remedy=refused.remedy, published=done.records)
     return done
@@ -69,57 +77,51 @@ def publish_values(
     values: list[bytes],
     *,
     on_receipts: Callable[[list[Receipt]], None] | None = None,
+    published: Published | None = None,
 ) -> Published:
-    """Publish a few values, one line each: all of them or none. Raises as `publish_stream` does."""
-    batch, error = intake.take(b"".join(value + b"\n" for value in values))
-    if error is not None:
-        raise InvalidRecordError(error.line, error.reason, remedy=error.remedy, published=0)
-    done = Published(refused_lines=intake.refused_lines, refusals=intake.refusals)
+    """Publish a few values: all of them or none. Raises as `publish_stream` does."""
+    done = published if published is not None else Published()
+    try:
+        batch = intake.take_values(values)
+    except InvalidRecordError as error:
+        raise InvalidRecordError(error.line, error.reason, remedy=error.remedy, published=0) from None
     if batch is not None:
-        receipts = store.append(intake.appends([batch]))
-        done.records = batch.count
-        if on_receipts is not None:
-            on_receipts(receipts)
+        with _Appender(store, intake, done, on_receipts) as appender:
+            appender.add(batch)
+            appender.finish()
     return done
 
 
 def _pump(
     intake: Intake,
-    fd: int,
+    source: Source,
     appender: _Appender,
     done: Published,
     *,
-    linger_ms: int,
     on_progress: Callable[[int], None] | None,
 ) -> InvalidRecordError | None:
     """Read and check until the end; returns the error of a line that ended it."""
-    try:
-        return _pump_blocks(intake, fd, appender, done, linger_ms=linger_ms, on_progress=on_progress)
-    except InvalidRecordError as error:
-        return error
-
-
-def _pump_blocks(
-    intake: Intake,
-    fd: int,
-    appender: _Appender,
-    done: Published,
-    *,
-    linger_ms: int,
-    on_progress: Callable[[int], None] | None,
-) -> InvalidRecordError | None:
-    source = Source(fd, linger_ms=linger_ms)
+    bulk = False
     for block in source.blocks(lambda: appender.pending_bytes):
+        if len(block.data) > BLOCK_BYTES // 2 and not bulk:
+            from storage.libc import keep_freed_memory
+
+            bulk = True
+            keep_freed_memory()
         if block.data:
             if on_progress is not None:
                 on_progress(len(block.data))
-            done.last_line_was_cut = block.cut
             batch, error = intake.take(block.data)
             if batch is not None:
+                done.last_line_was_cut = block.cut
                 appender.add(batch)
             if error is not None:
                 return error
-        intake.check_rest(block.rest_bytes)
+        try:
+            if intake.refuse_rest(block.rest_bytes):
+                source.skip_line()
+        except InvalidRecordError as error:
+            return error
         full = appender.pending_bytes >= STEP_BYTES
         if full or block.pause:
             # A source that has gone quiet may stay so: what it gave is published however busy the disk is.
@@ -130,7 +132,8 @@ def _pump_blocks(
 class _Appender:
     """Gathers batches into steps and appends them, in order; while one is appended the next is gathered.
 
-    A thread is started only when a step ends before the input does.
+    Appends run in a thread of their own, so that Ctrl-C, which strikes the main thread, never cuts one short:
+    `_stop` waits for it, and what was stored is known. A second Ctrl-C ends the wait.
     """
 
     def __init__(
@@ -170,9 +173,6 @@ class _Appender:
         self._idle.wait()
         self._raise_error()
         if self._thread is None:
-            from storage.libc import keep_freed_memory
-
-            keep_freed_memory()
             self._thread = threading.Thread(target=self._run, name="aegis-append", daemon=True)
             self._thread.start()
         self._idle.clear()
@@ -181,11 +181,9 @@ class _Appender:
 
     def finish(self) -> None:
         """Append what is left and wait for it."""
+        self.flush(wait=True)
         self._idle.wait()
         self._raise_error()
-        if self._batches:
-            batches, self._batches, self.pending_bytes = self._batches, [], 0
-            self._append(batches)
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -204,7 +202,12 @@ class _Appender:
                 self._idle.set()
 
     def _append(self, batches: list[RecordBatch]) -> None:
-        receipts = self._store.append(self._intake.appends(batches))
+        self._done.in_doubt = sum(batch.count for batch in batches)
+        try:
+            receipts = self._store.append(self._intake.appends(batches))
+        finally:
+            # Whatever it raises says itself whether the records are stored.
+            self._done.in_doubt = 0
         self._done.records += sum(receipt.last_offset - receipt.base_offset + 1 for receipt in receipts)
         if self._on_receipts is not None:
             self._on_receipts(receipts)

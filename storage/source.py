@@ -36,11 +36,16 @@ class Block:
 
 
 class Source:
-    """Reads `fd` to its end. `linger_ms` is how long a live source's data may wait for more."""
+    """Reads `fd` to its end. `linger_ms` is how long a live source's data may wait for more.
 
-    def __init__(self, fd: int, *, linger_ms: int) -> None:
+    `name` is what errors call it.
+    """
+
+    def __init__(self, fd: int, *, linger_ms: int, name: str) -> None:
         self._fd = fd
+        self._name = name
         self._linger_seconds = linger_ms / 1000
+        self._skipping = False
         mode = os.fstat(fd).st_mode
         self._is_file = stat.S_ISREG(mode)
         if stat.S_ISFIFO(mode):
@@ -50,9 +55,17 @@ class Source:
         """The blocks. `pending` says how many bytes of earlier blocks nobody has begun to publish."""
         return self._file_blocks() if self._is_file else self._live_blocks(pending)
 
+    def skip_line(self) -> None:
+        """Leave out the unfinished line that the last block came before, however long it is."""
+        self._skipping = True
+
     def _file_blocks(self) -> Iterator[Block]:
         rest = b""
-        while piece := os.read(self._fd, BLOCK_BYTES):
+        while piece := self._read():
+            if self._skipping:
+                rest, piece = b"", self._behind_skipped(piece)
+                if not piece:
+                    continue
             end = piece.rfind(b"\n") + 1
             if rest or not end:
                 # A line longer than a block: put it together.
@@ -66,39 +79,71 @@ class Source:
                 # Reading the unfinished line again is cheaper than copying the next block behind it.
                 os.lseek(self._fd, end - len(piece), os.SEEK_CUR)
                 yield Block(piece[:end])
-        if rest:
+        if rest and not self._skipping:
             yield Block(rest, cut=True)
 
     def _live_blocks(self, pending: Callable[[], int]) -> Iterator[Block]:
         pieces: list[bytes] = []
         size = 0
+        has_lines = False
         began = time.monotonic()
         while True:
-            waiting = size or pending()
+            # An unfinished line waits for its end; whole lines, and what was not handed on yet, do not.
+            waiting = has_lines or pending()
             if not waiting:
                 began = time.monotonic()
             left = began + self._linger_seconds - time.monotonic() if waiting else _SLICE_SECONDS
             if not self._ready(max(left, 0.0)) or (waiting and left <= 0):
-                if not waiting:
-                    continue
                 block, pieces = _split(pieces)
                 size = sum(map(len, pieces))
-                yield Block(block, rest_bytes=size, pause=True, quiet=not self._ready(0.0))
+                has_lines = False
+                quiet = not self._ready(0.0)
+                # An empty block lets the reader of the blocks notice what went wrong elsewhere meanwhile.
+                yield Block(block, rest_bytes=size, pause=True, quiet=quiet)
+                if self._skipping:
+                    pieces, size = [], 0
                 began = time.monotonic()
-                if not block and not pending() and not self._ready(_SLICE_SECONDS):
+                if quiet:
                     continue
-            piece = os.read(self._fd, BLOCK_BYTES)
+            piece = self._read()
             if not piece:
                 break
+            if self._skipping:
+                piece = self._behind_skipped(piece)
             pieces.append(piece)
             size += len(piece)
+            has_lines = has_lines or b"\n" in piece
             if size >= BLOCK_BYTES:
                 block, pieces = _split(pieces)
                 size = sum(map(len, pieces))
+                has_lines = False
                 yield Block(block, rest_bytes=size)
-        rest = b"".join(pieces)
-        if rest:
-            yield Block(rest, cut=not rest.endswith(b"\n"))
+                if self._skipping:
+                    pieces, size = [], 0
+        block, pieces = _split(pieces)
+        if block:
+            yield Block(block)
+        if pieces and not self._skipping:
+            yield Block(pieces[0], cut=True)
+
+    def _behind_skipped(self, piece: bytes) -> bytes:
+        """What of `piece` lies behind the line that is skipped."""
+        end = piece.find(b"\n") + 1
+        if not end:
+            return b""
+        self._skipping = False
+        return piece[end:]
+
+    def _read(self) -> bytes:
+        while True:
+            try:
+                return os.read(self._fd, BLOCK_BYTES)
+            except BlockingIOError:
+                # Somebody with whom we share it made it non-blocking.
+                self._ready(_SLICE_SECONDS)
+            except OSError as error:
+                error.filename = error.filename or self._name
+                raise
 
     def _ready(self, timeout_seconds: float) -> bool:
         return bool(select.select([self._fd], [], [], timeout_seconds)[0])

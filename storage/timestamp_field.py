@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from storage.errors import InvalidRecordError
-from storage.times import TimeError, parse_time
+from storage.times import TIME_LIMIT_MS, TimeError, parse_time
 
 # The year 5138 in seconds, 1973 in milliseconds: a number below is seconds, one above is milliseconds.
 _SECONDS_BELOW = 100_000_000_000
 _REMEDY = "it must be ISO 8601 text, or seconds or milliseconds since 1970"
+NO_TIME = -1
+"""What stands for the time of a record that has none."""
 
 
 class TimestampField:
@@ -20,34 +21,44 @@ class TimestampField:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        record: Any = msgspec.defstruct(
-            "Timed", [("time", int | float | str | None, None)], rename={"time": name}, gc=False
-        )
+        try:
+            record: Any = msgspec.defstruct(
+                "Timed", [("time", int | float | str | None, None)], rename={"time": name}, gc=False
+            )
+        except ValueError:
+            raise ValueError(
+                f"a timestamp field's name has no quote, backslash or control character: {name!r}"
+            ) from None
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(record)
 
-    def read(self, lines: bytes, line_of: Callable[[int], int]) -> list[int]:
-        """The time of each record, ms UTC. Raises `InvalidRecordError` for one without."""
+    def read(self, lines: bytes) -> list[int]:
+        """The time of each record, ms UTC; `NO_TIME` for a record whose field is none."""
         try:
             records = self._decoder.decode_lines(lines)
         except msgspec.DecodeError:
-            records = [self._decode(raw, index, line_of) for index, raw in enumerate(lines.splitlines())]
-        return [self._ms(record.time, index, line_of) for index, record in enumerate(records)]
+            return [self._time_of(line) for line in lines[:-1].split(b"\n")]
+        return [_ms(record.time) for record in records]
 
-    def _decode(self, raw: bytes, index: int, line_of: Callable[[int], int]) -> Any:
+    def refusal(self, line: int) -> InvalidRecordError:
+        """The error for the record on this line of the input."""
+        return InvalidRecordError(line, f"field '{self._name}' is no time", remedy=_REMEDY)
+
+    def _time_of(self, line: bytes) -> int:
         try:
-            return self._decoder.decode(raw)
+            return _ms(self._decoder.decode(line).time)
         except msgspec.DecodeError:
-            raise self._refuse(index, line_of) from None
+            return NO_TIME
 
-    def _ms(self, value: int | float | str | None, index: int, line_of: Callable[[int], int]) -> int:
-        if isinstance(value, str):
-            try:
-                return parse_time(value, now_ms=0)
-            except TimeError:
-                raise self._refuse(index, line_of) from None
-        if value is None or not 0 <= value < 1e15:
-            raise self._refuse(index, line_of)
-        return int(value) if value >= _SECONDS_BELOW else int(value * 1000)
 
-    def _refuse(self, index: int, line_of: Callable[[int], int]) -> InvalidRecordError:
-        return InvalidRecordError(line_of(index), f"field '{self._name}' is no time", remedy=_REMEDY)
+def _ms(value: int | float | str | None) -> int:
+    if isinstance(value, str):
+        # A date comes first: "now" and "1h ago" say nothing about when a record was made.
+        if not value[:4].isdigit() or value[4:5] != "-":
+            return NO_TIME
+        try:
+            return parse_time(value, now_ms=0)
+        except TimeError:
+            return NO_TIME
+    if value is None or not 0 <= value < TIME_LIMIT_MS:
+        return NO_TIME
+    return int(value) if value >= _SECONDS_BELOW else int(value * 1000)

@@ -96,9 +96,17 @@ def consume(
     with open_store_for_reading(env) as store:
         try:
             chosen = assign(
-                store, topics, partitions=partition, offsets=offset or [], since=since, last=last, follow=follow
+                store,
+                topics,
+                partitions=partition,
+                offsets=offset or [],
+                since=since,
+                last=last,
+                follow=follow,
             )
-            select, until_ms = selection(key=key, grep=grep, since=since, until=until, now_ms=store.clock_ms())
+            select, until_ms = selection(
+                key=key, grep=grep, since=since, until=until, now_ms=store.clock_ms()
+            )
             render = _render(env, format)
         except ValueError as error:
             raise UsageError(str(error)) from error

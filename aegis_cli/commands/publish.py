@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from aegis_cli.context import Env
-from aegis_cli.exits import UsageError
+from aegis_cli.exits import Terminated, UsageError
 from aegis_cli.options import LockWaitOption, TopicArgument, env_of, parsed
 from aegis_cli.output import note, progress, warn, write_json
 from aegis_cli.store_access import open_store
@@ -17,7 +18,7 @@ from storage.batch import Receipt
 from storage.config import Config, load
 from storage.errors import InvalidRecordError
 from storage.intake import Intake, IntakeOptions
-from storage.lines import binary_value, single_value
+from storage.lines import binary_value
 from storage.publish import LINGER_MS_DEFAULT, Published, publish_stream, publish_values
 from storage.store import Store
 from storage.topic import Topic, TopicSettings
@@ -108,40 +109,48 @@ def publish(
       aegis publish orders --file orders.jsonl --key-field id
     """
     env = env_of(context)
-    _check_sources(key=key, key_field=key_field, key_separator=key_separator, envelope=envelope, text=text)
-    if (values or binary) and file is not None and values:
-        raise UsageError("values and --file exclude each other; give one of them")
+    _check_options(context)
     config = load(env.store_path, environ=env.environ)
     with open_store(env, create=create, lock_wait=lock_wait) as store:
         target = _topic(store, topic, config, create=create)
-        intake = Intake(
-            store,
-            target,
-            IntakeOptions(
-                max_record_bytes=target.settings.max_message_bytes or config.message_bytes_max,
-                key=None if key is None else _json_string(key),
-                key_field=key_field,
-                key_delimiter=None if key_separator is None else _unescaped(key_separator),
-                headers=_headers(header or []),
-                partition=partition,
-                timestamp_ms=_time(timestamp, store.clock_ms()),
-                timestamp_field=timestamp_field,
-                text=text,
-                envelope=envelope,
-                empty_is_null=tombstone,
-                on_error=_on_error(on_error),
-                expect_offset=expect_offset,
-            ),
+        max_record_bytes = target.settings.max_message_bytes or config.message_bytes_max
+        options = IntakeOptions(
+            max_record_bytes=max_record_bytes,
+            key=None if key is None else _json_string(key, option="--key"),
+            key_field=key_field,
+            key_delimiter=None if key_separator is None else _unescaped(key_separator),
+            headers=_headers(header or []),
+            partition=partition,
+            timestamp_ms=_time(timestamp, store.clock_ms()),
+            timestamp_field=timestamp_field,
+            text=text,
+            envelope=envelope,
+            empty_is_null=tombstone,
+            on_error=_on_error(on_error),
+            expect_offset=expect_offset,
         )
+        try:
+            intake = Intake(store, target, options)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
         published = Published()
+        show = _printer(env, receipts)
         try:
             if values or binary:
-                data = _values(env, values, file, text=text, binary=binary, tombstone=tombstone)
-                published = publish_values(store, intake, data, on_receipts=_printer(env, receipts))
+                data = [os.fsencode(value) for value in values or []]
+                if binary:
+                    data = _binary(data, file, max_record_bytes=max_record_bytes, empty_is_null=tombstone)
+                publish_values(store, intake, data, on_receipts=show, published=published)
             else:
-                _stream(env, store, intake, file, linger, _printer(env, receipts), published)
-        except KeyboardInterrupt:
-            warn(env, f"interrupted after {published.records} records were published")
+                _stream(env, store, intake, file, linger, show, published)
+        except (KeyboardInterrupt, Terminated):
+            doubt = f", {published.in_doubt} more are in doubt" if published.in_doubt else ""
+            warn(env, f"interrupted after {_records(published.records)} published{doubt}")
+            raise
+        except Exception as error:
+            # An error in the input counts them itself.
+            if published.records and not isinstance(error, InvalidRecordError):
+                warn(env, f"{_records(published.records)} published before this error")
             raise
         finally:
             _tell(env, published)
@@ -161,68 +170,91 @@ def _stream(
     """Publish stdin or a file, with a progress bar for a file."""
     if file is None or file == "-":
         if env.stdin_is_terminal:
-            note(env, "reading JSON Lines from the terminal; end with Ctrl-D")
+            note(env, "reading from the terminal, one record a line; end with Ctrl-D")
         publish_stream(
-            store, intake, 0, linger_ms=linger_ms, on_receipts=on_receipts, published=published
+            store,
+            intake,
+            0,
+            name="standard input",
+            linger_ms=linger_ms,
+            on_receipts=on_receipts,
+            published=published,
         )
         return
-    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with progress(env, f"publishing {file}", total=os.fstat(fd).st_size) as bar:
+    with Path(file).open("rb", buffering=0) as source:
+        size_bytes = os.fstat(source.fileno()).st_size
+        with progress(env, f"publishing {file}", total=size_bytes or None) as bar:
             publish_stream(
                 store,
                 intake,
-                fd,
+                source.fileno(),
+                name=file,
                 linger_ms=linger_ms,
                 on_receipts=on_receipts,
                 on_progress=bar.advance,
                 published=published,
             )
-    finally:
-        os.close(fd)
 
 
-def _values(
-    env: Env, values: list[str] | None, file: str | None, *, text: bool, binary: bool, tombstone: bool
+def _binary(
+    values: list[bytes], file: str | None, *, max_record_bytes: int, empty_is_null: bool
 ) -> list[bytes]:
-    """The values of the command line, or the whole input as one, as lines for the intake."""
+    """Values of bytes, or the whole input as one, as the JSON that stands for them."""
     if not values:
-        fd = 0 if file is None or file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        with open(fd, "rb", closefd=fd != 0) as source:
-            return [binary_value(source.read(_BINARY_BYTES_MAX))]
-    raw = [os.fsencode(value) for value in values]
-    if binary:
-        return [binary_value(value) for value in raw]
-    if text:
-        return raw
-    limit = 1 << 30  # the intake knows the real one
-    return [
-        single_value(value, max_record_bytes=limit, empty_is_null=tombstone, number=number)
-        for number, value in enumerate(raw, start=1)
-    ]
+        from_stdin = file is None or file == "-"
+        with open(0, "rb", closefd=False) if from_stdin else Path(str(file)).open("rb") as stream:
+            values = [stream.read(max_record_bytes + 1)]
+        if len(values[0]) > max_record_bytes:
+            raise InvalidRecordError(
+                1,
+                f"the input has more than {max_record_bytes} bytes, which is max_message_size",
+                remedy="raise the limit with 'aegis config set streaming.max_message_size'",
+                published=0,
+            )
+    return [b"null" if empty_is_null and not value else binary_value(value) for value in values]
 
 
-# One value is held in memory as text four thirds its size; the limit of a message comes far below.
-_BINARY_BYTES_MAX = 1 << 28
+# What says the same thing in different ways, and what envelopes and values of bytes leave no room for.
+_ONE_OF = (
+    ("--key", "--key-field", "--key-separator"),
+    ("--timestamp", "--timestamp-field"),
+    ("--text", "--binary", "--envelope"),
+    ("--text", "--key-field"),
+    ("--text", "--timestamp-field"),
+    ("--binary", "--key-field"),
+    ("--binary", "--key-separator"),
+    ("--binary", "--timestamp-field"),
+    *(
+        ("--envelope", option)
+        for option in (
+            *("--key", "--key-field", "--key-separator", "--header"),
+            *("--timestamp", "--timestamp-field", "--tombstone"),
+        )
+    ),
+)
 
 
-def _check_sources(
-    *, key: str | None, key_field: str | None, key_separator: str | None, envelope: bool, text: bool
-) -> None:
-    """Refuse options that contradict one another."""
-    given = [
-        name
-        for name, value in (("--key", key), ("--key-field", key_field), ("--key-separator", key_separator))
-        if value is not None
-    ]
-    if len(given) > 1:
-        raise UsageError(f"{given[0]} and {given[1]} exclude each other; give one of them")
-    if envelope and (given or text):
-        raise UsageError("--envelope brings its own keys and values; leave out the other options for them")
-    if text and key_field is not None:
-        raise UsageError("--text has no fields to take a key from; use --key or --key-separator")
-    if key_separator == "":
-        raise UsageError("--key-separator is empty; give one or more characters")
+def _check_options(context: typer.Context) -> None:
+    """Refuse options that contradict one another, and values that none can have."""
+    given = {
+        f"--{name.replace('_', '-')}": value
+        for name, value in context.params.items()
+        if value is not None and value is not False and value not in ([], ())
+    }
+    if given.get("--values") and "--file" in given:
+        raise UsageError("values and --file exclude each other; give one of them")
+    for names in _ONE_OF:
+        present = [name for name in names if name in given]
+        if len(present) > 1:
+            raise UsageError(f"{present[0]} and {present[1]} exclude each other; give one of them")
+    for name in ("--key-separator", "--key-field", "--timestamp-field"):
+        if given.get(name) == "":
+            raise UsageError(f"{name} is empty; give one or more characters")
+    if "\n" in given.get("--key-separator", ""):
+        raise UsageError("--key-separator holds a line end; lines are parted by those already")
+    for name in ("--linger", "--expect-offset"):
+        if given.get(name, 0) < 0:
+            raise UsageError(f"{name} is {given[name]}; use 0 or more")
 
 
 def _topic(store: Store, name: str, config: Config, *, create: bool) -> Topic:
@@ -232,30 +264,32 @@ def _topic(store: Store, name: str, config: Config, *, create: bool) -> Topic:
     return store.create_topic(name, settings, if_not_exists=True)
 
 
-def _json_string(text: str) -> bytes:
+def _json_string(text: str, *, option: str) -> bytes:
     import msgspec
 
-    return msgspec.json.encode(text)
+    try:
+        return msgspec.json.encode(text)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{option} is not UTF-8; use --envelope for bytes") from error
 
 
 def _unescaped(delimiter: str) -> bytes:
     """The delimiter, with the escapes that a shell makes hard to type."""
-    return delimiter.replace("\\t", "\t").replace("\\0", "\0").encode()
+    return os.fsencode(delimiter.replace("\\t", "\t").replace("\\0", "\0"))
 
 
 def _headers(given: list[str]) -> bytes | None:
     """`NAME=VALUE` or `NAME:VALUE`, whichever sign comes first, as the JSON list that is stored."""
     if not given:
         return None
-    import msgspec
-
     items = []
     for text in given:
         at = min((place for place in (text.find("="), text.find(":")) if place > 0), default=0)
         if not at:
             raise UsageError(f"header {text!r} has no name and value; write it as NAME=VALUE")
-        items.append({"key": text[:at], "value": text[at + 1 :]})
-    return msgspec.json.encode(items)
+        name, value = (_json_string(part, option="--header") for part in (text[:at], text[at + 1 :]))
+        items.append(b'{"key":%b,"value":%b}' % (name, value))
+    return b"[%b]" % b",".join(items)
 
 
 def _time(text: str | None, now_ms: int) -> int | None:
@@ -279,10 +313,20 @@ def _printer(env: Env, wanted: bool) -> Callable[[list[Receipt]], None] | None:
     if not wanted:
         return None
 
+    reader_left = False
+
     def show(receipts: list[Receipt]) -> None:
-        for receipt in receipts:
-            write_json(env, receipt)
-        env.stdout.flush()
+        nonlocal reader_left
+        if reader_left:
+            return
+        try:
+            for receipt in receipts:
+                write_json(env, receipt)
+            env.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read the receipts has seen enough; the messages are published all the same.
+            reader_left = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), env.stdout.fileno())
 
     return show
 
@@ -313,5 +357,12 @@ def _summary(env: Env, topic: Topic, published: Published) -> None:
             },
         )
     elif env.stderr_is_terminal:
-        records = "record" if published.records == 1 else "records"
-        note(env, f"published {published.records} {records} to {topic.name}")
+        note(env, f"published {published.records} {_noun(published.records)} to {topic.name}")
+
+
+def _records(count: int) -> str:
+    return f"{count} {_noun(count)} {'was' if count == 1 else 'were'}"
+
+
+def _noun(count: int) -> str:
+    return "record" if count == 1 else "records"
