@@ -21,11 +21,11 @@ import pytest
 
 from storage.epoch import read_epoch
 from storage.head import Head, read_head
-from storage.shared_page import LANES, SharedPage
+from storage.shared_page import LANES, SharedPage, open_page
 from storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS_MAX = 30.0
+SECONDS_MAX = 10.0
 
 
 class RefusedError(Exception):
@@ -153,7 +153,9 @@ class Innards:
     path: Path
 
     def _page(self) -> SharedPage:
-        return SharedPage(str(self.path / "journal" / "shared"))
+        page = open_page(str(self.path / "journal" / "shared"))
+        assert page is not None
+        return page
 
     @property
     def next_sequence(self) -> int:

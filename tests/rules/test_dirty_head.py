@@ -1,4 +1,4 @@
-"""Before the journal append the head is marked dirty with the journal position, afterwards it has the new tail.
+"""Before the journal append the head is marked dirty with the journal position; then it gets the new tail.
 
 A dirty, missing or damaged head means scanning the journal.
 """

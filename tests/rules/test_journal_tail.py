@@ -65,7 +65,7 @@ def test_another_record_takes_the_place_of_an_abandoned_one_durably_before_its_d
     rig.worker("journal.written=kill").dies_in("publish", "t", BULK)
     sequence = rig.innards.next_sequence
     size = len(rig.raw("t"))
-    # Its record stands whole in the journal: whoever recovers now may take it for committed, its data is there.
+    # Its record stands whole in the journal, and its data is there: a recovery may take it for committed.
     rig.worker("bulk.cut=kill").dies_in("publish", "t", "1")
     assert size == len(rig.raw("t"))
     assert sequence + 1 <= rig.innards.synced

@@ -1,4 +1,4 @@
-"""A process that works on a store as it is told: a JSON command a line on stdin, a JSON answer a line on stdout.
+"""A process that works on a store as it is told: a JSON command a line in, a JSON answer a line out.
 
     python -m tests.rules.worker STORE LOCK_WAIT_SECONDS JOURNAL_BYTES
 
