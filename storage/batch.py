@@ -12,11 +12,17 @@ in order, duplicates kept, or `null` for none.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from storage.meta import Columns
+
+_T = TypeVar("_T")
+
+# Small batches are put together up to this size; a reader that wants one record reads its whole batch.
+MERGED_BYTES_MAX = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +39,39 @@ class RecordBatch:
     keys: list[bytes] | None = None
     headers: list[bytes] | None = None
     timestamps_ms: list[int] | None = None
+
+
+def merged(batches: Sequence[RecordBatch]) -> list[RecordBatch]:
+    """The same records in as few batches as `MERGED_BYTES_MAX` allows: each costs an index entry."""
+    groups: list[list[RecordBatch]] = []
+    size = 0
+    for batch in batches:
+        if not groups or size + len(batch.lines) > MERGED_BYTES_MAX:
+            groups.append([])
+            size = 0
+        groups[-1].append(batch)
+        size += len(batch.lines)
+    return [group[0] if len(group) == 1 else _joined(group) for group in groups]
+
+
+def _joined(group: list[RecordBatch]) -> RecordBatch:
+    return RecordBatch(
+        lines=b"".join([batch.lines for batch in group]),
+        count=sum(batch.count for batch in group),
+        keys=_column([(batch.keys, batch.count) for batch in group], b"null"),
+        headers=_column([(batch.headers, batch.count) for batch in group], b"null"),
+        timestamps_ms=_column([(batch.timestamps_ms, batch.count) for batch in group], -1),
+    )
+
+
+def _column(columns: list[tuple[list[_T] | None, int]], absent: _T) -> list[_T] | None:
+    """One column out of several, with `absent` for the records of those that are not there."""
+    if all(column is None for column, _ in columns):
+        return None
+    joined: list[_T] = []
+    for column, count in columns:
+        joined += [absent] * count if column is None else column
+    return joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +159,9 @@ class Batch:
         stored = None if self._columns is None else self._columns.keys
         if self._key_field is None:
             return None if stored is None else [None if key == b"null" else key for key in stored]
-        from storage.derived_key import derived_keys
+        from storage.keys import keys_of_lines
 
-        derived = derived_keys(self.values(), self._key_field)
+        derived = keys_of_lines(self.lines, self._key_field)
         if stored is None:
             return derived
         return [own if key == b"null" else key for key, own in zip(stored, derived, strict=True)]

@@ -13,11 +13,10 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from storage.batch import RecordBatch
-from storage.derived_key import derived_keys
+from storage.batch import RecordBatch, merged
 from storage.envelope_reader import Envelopes, decode_envelopes
 from storage.errors import InvalidRecordError, PartitionNotFoundError, SettingError
-from storage.keys import KEYLESS, KeyDelimiter, KeyField, partitions_for, route
+from storage.keys import KEYLESS, KeyDelimiter, KeyField, keys_of_lines, partitions_for, route
 from storage.lines import ERRORS_KEPT, LineChecker, Lines, single_value
 from storage.store import Append, Store
 from storage.timestamp_field import NO_TIME, TimestampField
@@ -273,7 +272,7 @@ class Intake:
             for partition, part in self._route(batch).items():
                 by_partition.setdefault(partition, []).append(part)
         return [
-            Append(topic=self._topic.name, partition=partition, batches=parts, expect_offset=expect)
+            Append(topic=self._topic.name, partition=partition, batches=merged(parts), expect_offset=expect)
             for partition, parts in by_partition.items()
         ]
 
@@ -312,7 +311,7 @@ class Intake:
 
 
 def _derived(batch: RecordBatch, field: str) -> list[bytes]:
-    return [key or b"null" for key in derived_keys(batch.lines[:-1].split(b"\n"), field)]
+    return [key or b"null" for key in keys_of_lines(batch.lines, field)]
 
 
 def _check_partition(topic: Topic, options: IntakeOptions) -> None:

@@ -17,10 +17,11 @@ from storage.batch import Receipt, RecordBatch
 from storage.errors import InvalidRecordError
 from storage.intake import Intake
 from storage.source import BLOCK_BYTES, Source
-from storage.store import Store
+from storage.store import Append, Store
 
 # A step is what one append takes: large enough that its syncs cost little, small enough for two in memory.
 STEP_BYTES = 8 * 1024 * 1024
+LOGS_A_STEP = 256
 LINGER_MS_DEFAULT = 5
 
 
@@ -202,9 +203,15 @@ class _Appender:
                 self._idle.set()
 
     def _append(self, batches: list[RecordBatch]) -> None:
-        self._done.in_doubt = sum(batch.count for batch in batches)
+        appends = self._intake.appends(batches)
+        # A step that touches thousands of partitions is several appends: a journal record has its limits.
+        for first in range(0, len(appends), LOGS_A_STEP):
+            self._append_some(appends[first : first + LOGS_A_STEP])
+
+    def _append_some(self, appends: list[Append]) -> None:
+        self._done.in_doubt = sum(batch.count for item in appends for batch in item.batches)
         try:
-            receipts = self._store.append(self._intake.appends(batches))
+            receipts = self._store.append(appends)
         finally:
             # Whatever it raises says itself whether the records are stored.
             self._done.in_doubt = 0
