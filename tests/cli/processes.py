@@ -31,8 +31,9 @@ class Running:
     def feed(self, data: bytes) -> None:
         """Write to its stdin at once."""
         assert self.process.stdin is not None
-        self.process.stdin.write(data)
-        self.process.stdin.flush()
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self.process.stdin.fileno(), rest) :]
 
     def end_input(self) -> None:
         assert self.process.stdin is not None
@@ -81,7 +82,11 @@ def running(
     """`aegis` with these arguments, killed at the end if it still runs."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     process = subprocess.Popen(
-        aegis.command(*arguments), env={**aegis.environ, **(environ or {})}, cwd=aegis.home, **pipes
+        aegis.command(*arguments),
+        env={**aegis.environ, **(environ or {})},
+        cwd=aegis.home,
+        bufsize=0,
+        **pipes,
     )
     try:
         yield Running(process)
