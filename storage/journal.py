@@ -24,8 +24,10 @@ from storage.lock import FileLock
 from storage.shared_page import LANES, SharedPage, Tail
 
 FILE_BYTES = 8 * 1024 * 1024
-# A sync takes well under this on a disk that works; a lane without progress for so long is not waited for.
+# A lane without progress for so long is not waited for: this, or some of the syncs that the disk did last.
 _STALL_SECONDS = 0.01
+_STALL_SYNCS = 4
+_STALL_SECONDS_MAX = 2.0
 _NAP_SECONDS = 0.004
 FAILED_FILE = "failed"
 
@@ -152,7 +154,8 @@ class Journal:
                 began = time.monotonic()
                 patient = True
             else:
-                patient = time.monotonic() - began < _STALL_SECONDS
+                stall = max(_STALL_SECONDS, min(_STALL_SYNCS * page.sync_seconds, _STALL_SECONDS_MAX))
+                patient = time.monotonic() - began < stall
             if not self._sync_in_a_lane(1 if patient else LANES):
                 if patient:
                     page.sleep(sequence + 1, timeout_seconds=_NAP_SECONDS)
@@ -186,7 +189,9 @@ class Journal:
         tail = page.tail
         page.set_intent(lane, tail.file)
         files.step("journal.sync")
+        began = time.monotonic()
         self._sync_file(tail.file, Sync.JOURNAL_COMMIT)
+        page.set_sync_seconds(lane, time.monotonic() - began)
         files.step("journal.synced")
         page.advance_synced(lane, tail.sequence)
         page.set_intent(lane, None)

@@ -26,6 +26,7 @@ _TAIL_VERSION = 1
 _TAIL = 2  # two copies of four words: sequence, file, position, crc of the last record
 _SYNCED = 16  # a word a lane
 _INTENT = 18  # a word a lane: the file that is being synced, plus one
+_SYNC_MICROSECONDS = 20  # a word a lane: how long its last sync took
 _SLEEPERS = 24
 _FAILED = 25
 _FUTEX_BYTE = 26 * 8
@@ -155,6 +156,14 @@ class SharedPage:
 
     def set_intent(self, lane: int, file: int | None) -> None:
         self._words[_INTENT + lane] = 0 if file is None else file + 1
+
+    @property
+    def sync_seconds(self) -> float:
+        """How long a sync takes on this disk, as the lanes saw it last."""
+        return max(self._words[_SYNC_MICROSECONDS], self._words[_SYNC_MICROSECONDS + 1]) / 1e6
+
+    def set_sync_seconds(self, lane: int, seconds: float) -> None:
+        self._words[_SYNC_MICROSECONDS + lane] = int(seconds * 1e6)
 
     @property
     def failed(self) -> bool:
