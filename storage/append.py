@@ -204,9 +204,8 @@ def _write_direct(plans: list[_Plan]) -> None:
         files.sync(segment.data_fd, Sync.BULK_DATA, data_path(segment.directory, base))
         if plan.meta:
             files.sync(segment.meta_fd, Sync.BULK_META, meta_path(segment.directory, base))
-            if plan.tail.meta_end == 0:
-                # The metadata file is as new as its first line.
-                files.sync_directory(segment.directory, Sync.SEGMENT_CREATE)
+            # An earlier append that made the file had its lines in the journal, and no need to sync it.
+            segment.make_meta_findable()
     files.step("bulk.synced")
 
 

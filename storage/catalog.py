@@ -115,6 +115,8 @@ class Catalog:
                 )
             for partition in range(topic.partitions, settings.partitions):
                 _make_partition(topic.directory, topic.topic_id, partition, now_ms=now_ms)
+            # The settings name the partitions: these must be there first.
+            files.sync_directory(topic.directory, Sync.TOPIC_CREATE)
             files.replace_file(
                 os.path.join(topic.directory, TOPIC_FILE), render_topic(topic.topic_id, settings)
             )

@@ -84,7 +84,9 @@ def create_store(path: str, *, lock_wait_seconds: float) -> None:
     if os.path.exists(path):
         if not os.path.isdir(path):
             raise NotAStoreError(path, "it is a file")
-        if foreign := set(os.listdir(path)) - _OWN_NAMES:
+        # A process that died while it made the store may have left the file under its temporary name.
+        names = {name for name in os.listdir(path) if not name.startswith(f"{STORE_FILE}.tmp")}
+        if foreign := names - _OWN_NAMES:
             raise NotAStoreError(path, f"it holds '{min(foreign)}'")
     else:
         _make_directories(path)

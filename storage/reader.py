@@ -296,7 +296,12 @@ class Cursor:
         try:
             self._segment = ReadSegment(reader.directory, base)
         except FileNotFoundError:
-            return None  # retention was faster; the next call finds the new start
+            # Retention removes the messages before the index: what is left of this segment is gone.
+            following = [later for later in reader.bases() if later > base]
+            if not following:
+                return None
+            first, self.offset = self.offset, following[0]
+            return reader.gap(first, following[0], "removed by retention", reader.directory, damage=False)
         self._slot = self._segment.slot_of(self.offset)
         return None
 

@@ -47,6 +47,8 @@ def create_segment(directory: str, header: IndexHeader) -> None:
     """Make an empty segment that can be found again. One that a dead process left unfinished is completed."""
     base = header.base_offset
     files.close_file(files.open_file(data_path(directory, base), create=True))
+    # Whoever finds the index relies on finding the messages: a directory's entries are durable in any order.
+    files.sync_directory(directory, Sync.SEGMENT_CREATE)
     fd = files.open_file(index_path(directory, base), create=True)
     try:
         if decode_header(os.pread(fd, ENTRY_BYTES, 0)) is None:
@@ -67,6 +69,7 @@ class Segment:
         self.data_fd = files.open_file(data_path(directory, base_offset))
         self.index_fd = files.open_file(index_path(directory, base_offset))
         self._meta_fd = -1
+        self._meta_is_findable = False
 
     def __del__(self) -> None:
         for name in ("data_fd", "index_fd", "_meta_fd"):
@@ -84,6 +87,12 @@ class Segment:
     @property
     def has_meta_file(self) -> bool:
         return self._meta_fd >= 0 or os.path.exists(meta_path(self.directory, self.base_offset))
+
+    def make_meta_findable(self) -> None:
+        """Make the metadata file's entry in its directory durable, whoever made it."""
+        if not self._meta_is_findable:
+            files.sync_directory(self.directory, Sync.SEGMENT_CREATE)
+            self._meta_is_findable = True
 
     def read_header(self) -> IndexHeader | None:
         return decode_header(os.pread(self.index_fd, ENTRY_BYTES, 0))
