@@ -131,6 +131,13 @@ class Worker:
     def go_on(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
+    def go_on_to_the_next_stop(self) -> None:
+        """Continue it, and wait until it has stopped again or answered."""
+        assert self._process.poll() is None
+        os.waitpid(self.pid, os.WUNTRACED | os.WNOHANG)
+        self.go_on()
+        os.waitpid(self.pid, os.WUNTRACED)
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait(SECONDS_MAX)

@@ -85,6 +85,23 @@ def test_a_checkpoint_that_was_cut_short_is_done_again(rig: Rig, writer: Worker,
     assert [LARGE] * 47 == rig.read("t")
 
 
+def test_a_file_is_free_only_after_all_that_it_holds_is_synced(rig: Rig, writer: Worker) -> None:
+    number = rig.innards.journal_file
+    checkpointing = rig.worker("sync:CHECKPOINT_FILE=stop;checkpoint.synced=stop")
+    checkpointing.stops_in("publish", "t", LARGE)
+    # Its data and its index: two files are synced before the step that lies behind them is reached.
+    for _ in range(2):
+        assert number in [
+            file.number for file in live_files(str(rig.path / "journal"), salt=rig.innards.salt)
+        ]
+        checkpointing.go_on_to_the_next_stop()
+    header = read_header(str(rig.path / "journal"), number)
+    assert header is not None
+    assert header.live
+    checkpointing.go_on()
+    assert [[6, 6]] == checkpointing.reply()
+
+
 def test_a_free_file_holds_nothing_that_counts(rig: Rig, writer: Worker) -> None:
     number = rig.innards.journal_file
     writer.do("publish", "t", LARGE)
