@@ -7,6 +7,7 @@ Messages that need no rendering are moved in runs of whole batches and never loo
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from storage.output import Output
 from storage.reader import Cursor, Gap, LogReader, ReadSegment, Run
 from storage.segment import data_path, index_path, segment_bases
 from storage.store import Store
+from storage.topic import Topic
 from storage.watch import Watch, open_watch
 
 # A run that is read and checked at once; larger batches are checked in pieces that stay in the cache.
@@ -28,6 +30,9 @@ _RUN_BYTES = 1024 * 1024
 _PIECE_BYTES = 256 * 1024
 # Growth in partitions, deletion and re-creation are looked for at least this often.
 _LOOK_SECONDS = 1.0
+# A follower's share of one partition before it turns to the next: runs of up to a thousand batches each.
+_RUNS_IN_TURN = 16
+_PLACES_TOLD = 4
 
 Render = Callable[[Batch], bytes]
 Select = Callable[[Batch], Batch | None]
@@ -87,6 +92,7 @@ class _Consumer:
         self._output = output
         self._options = options
         self._done = Consumed()
+        self._gone: set[str] = set()
         self._places = [
             (assignment, store.reader(assignment.topic, assignment.partition).cursor(assignment.start_offset))
             for assignment in assignments
@@ -117,22 +123,32 @@ class _Consumer:
         while not self._finished():
             before = self._done.records
             # The watch stands before this look, so nothing that comes after it is missed.
-            self._drain()
+            moved = self._drain()
             now = time.monotonic()
             if self._done.records > before:
                 last_message = now
-                continue
-            if idle_seconds is not None and now - last_message >= idle_seconds:
+            elif idle_seconds is not None and now - last_message >= idle_seconds:
                 self._done.idle = True
                 return
-            if self._options.until_ms is not None and self._store.clock_ms() > self._options.until_ms:
-                return
+            if self._options.until_ms is not None and self._store.clock_ms() >= self._options.until_ms:
+                self._end_here()
             if now - last_look >= _LOOK_SECONDS:
                 last_look = now
                 self._look_around()
                 self._watch_all(watch)
-            left = _LOOK_SECONDS if idle_seconds is None else last_message + idle_seconds - now
-            watch.wait(max(0.001, min(_LOOK_SECONDS, left)))
+            if not moved:
+                left = _LOOK_SECONDS if idle_seconds is None else last_message + idle_seconds - now
+                if watch.wait(max(0.001, min(_LOOK_SECONDS, left))):
+                    self._watch_all(watch)
+
+    def _end_here(self) -> None:
+        """What comes from now on is not wanted any more."""
+        for assignment, cursor in self._places:
+            if assignment.end_offset is None:
+                try:
+                    assignment.end_offset = cursor.reader.end_offset
+                except TopicChangedError:
+                    assignment.end_offset = cursor.offset
 
     def _watch_all(self, watch: Watch) -> None:
         for _, cursor in self._places:
@@ -146,62 +162,91 @@ class _Consumer:
     def _look_around(self) -> None:
         """Find partitions that were added, and topics that are gone or were created again."""
         for name in {assignment.topic for assignment, _ in self._places}:
-            places = [place for place in self._places if place[0].topic == name]
-            old = places[0][1].reader.topic
             try:
                 topic = self._store.topic(name)
             except TopicNotFoundError:
                 continue
-            if topic.topic_id != old.topic_id:
-                self._notice(f"topic '{name}' was deleted and created again; following the new one")
-                self._places = [place for place in self._places if place[0].topic != name]
-                known: set[int] = set()
-            else:
-                known = {assignment.partition for assignment, _ in places}
-            if self._options.all_partitions or not known:
-                for partition in range(topic.partitions):
-                    if partition not in known:
-                        assignment = Assignment(
-                            topic=name, partition=partition, start_offset=0, end_offset=None
-                        )
-                        self._places.append((assignment, LogReader(topic, partition).cursor(0)))
+            self._find_partitions(topic)
+
+    def _find_partitions(self, topic: Topic) -> None:
+        places = [place for place in self._places if place[0].topic == topic.name]
+        numbers: Iterable[int] = range(topic.partitions)
+        if topic.topic_id == places[0][1].reader.topic.topic_id:
+            known = {assignment.partition for assignment, _ in places}
+            numbers = [number for number in numbers if number not in known]
+            if not self._options.all_partitions:
+                return
+        else:
+            if not self._options.all_partitions:
+                numbers = [place.partition for place, _ in places if place.partition < topic.partitions]
+            if not numbers:
+                return
+            self._notice(f"topic '{topic.name}' was deleted and created again; following the new one")
+            self._gone.discard(topic.name)
+            self._places = [place for place in self._places if place[0].topic != topic.name]
+        for number in numbers:
+            assignment = Assignment(topic=topic.name, partition=number, start_offset=0, end_offset=None)
+            self._places.append((assignment, LogReader(topic, number).cursor(0)))
 
     def _notice(self, text: str) -> None:
         if self._options.on_notice is not None:
             self._options.on_notice(text)
 
-    def _drain(self) -> None:
-        """Hand out all that is there now, partition after partition."""
+    def _drain(self) -> bool:
+        """Hand out what is there now, partition after partition; says whether anything was.
+
+        A follower takes a limited share of each in turn: a busy partition does not hold up the others.
+        """
+        moved = False
         for assignment, cursor in list(self._places):
+            if assignment.topic in self._gone:
+                continue
             try:
-                self._drain_one(assignment, cursor)
+                moved = self._drain_one(assignment, cursor) or moved
             except TopicChangedError:
                 if not self._options.follow:
                     raise
-                if cursor.offset >= 0:
-                    self._notice(f"topic '{assignment.topic}' was deleted; waiting for it to come back")
-                    cursor.offset = -1
+                self._lose(assignment.topic)
             if self._options.limit is not None and self._done.records >= self._options.limit:
-                return
+                break
+        return moved
 
-    def _drain_one(self, assignment: Assignment, cursor: Cursor) -> None:
+    def _lose(self, topic: str) -> None:
+        """The topic was deleted: say how far it was read, and wait for a new one of the name."""
+        self._gone.add(topic)
+        read = [
+            f"{cursor.offset} in partition {assignment.partition}"
+            for assignment, cursor in self._places
+            if assignment.topic == topic
+        ]
+        if len(read) > _PLACES_TOLD:
+            read[_PLACES_TOLD:] = ["..."]
+        self._notice(
+            f"topic '{topic}' was deleted; it was read up to offset {', '.join(read)}, what came behind "
+            "is lost; waiting for a new topic of this name"
+        )
+
+    def _drain_one(self, assignment: Assignment, cursor: Cursor) -> bool:
         end = assignment.end_offset
         if end is None and not self._options.follow:
             end = cursor.reader.end_offset
-        while True:
+        for turn in itertools.count():
+            if self._options.follow and turn == _RUNS_IN_TURN:
+                return True
             start = cursor.offset
             taken = cursor.take(end)
             if taken is None:
                 damaged = None if self._options.follow else cursor.damage_at_end()
                 if damaged is not None:
                     self._gap(damaged)
-                return
+                return turn > 0
             if isinstance(taken, Gap):
                 self._gap(taken)
             else:
                 self._hand_out(cursor.reader, taken, start, end)
             if self._options.limit is not None and self._done.records >= self._options.limit:
-                return
+                break
+        return True
 
     def _gap(self, gap: Gap) -> None:
         self._done.gaps += gap.damage

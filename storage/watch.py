@@ -10,10 +10,14 @@ looks again at intervals. A wait may always end early: whoever waits looks again
 from __future__ import annotations
 
 import os
+import struct
 import sys
 import time
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from watchfiles._rust_notify import RustNotify
 
 # From linux/inotify.h.
 _IN_MODIFY = 0x00000002
@@ -25,7 +29,10 @@ _DIRECTORY_EVENTS = _IN_CREATE | _IN_MOVED_TO | _IN_DELETE | _IN_MOVE_SELF
 _SHORT_STEP_MS = 2
 _LONG_STEP_MS = 50
 _BUSY_SECONDS = 1.0
+_MODIFIED = 2  # watchfiles.Change.modified
 _EVENTS_BYTES = 64 * 1024
+# struct inotify_event: watch, mask, cookie, length of the name that follows.
+_EVENT = struct.Struct("iIII")
 
 
 class Watch(Protocol):
@@ -34,8 +41,11 @@ class Watch(Protocol):
     def add(self, directory: str, files: Iterable[str] = ()) -> None:
         """Wake for what appears in `directory` and for each write to one of `files`."""
 
-    def wait(self, timeout_seconds: float) -> None:
-        """Return when something may have changed since the last wait, or after the timeout."""
+    def wait(self, timeout_seconds: float) -> bool:
+        """Return when something may have changed since the last wait, or after the timeout.
+
+        Says whether files may have come or gone, so that there are others to be told of.
+        """
 
     def close(self) -> None:
         """Let go of what the system keeps for this."""
@@ -71,12 +81,19 @@ class InotifyWatch:
         for path in files:
             self._libc.inotify_add_watch(self.fd, os.fsencode(path), _IN_MODIFY)
 
-    def wait(self, timeout_seconds: float) -> None:
-        if self._poll.poll(timeout_seconds * 1000):
-            try:
-                os.read(self.fd, _EVENTS_BYTES)
-            except BlockingIOError:
-                return
+    def wait(self, timeout_seconds: float) -> bool:
+        if not self._poll.poll(timeout_seconds * 1000):
+            return False
+        try:
+            events = os.read(self.fd, _EVENTS_BYTES)
+        except BlockingIOError:
+            return False
+        at = masks = 0
+        while at + _EVENT.size <= len(events):
+            _, mask, _, name_bytes = _EVENT.unpack_from(events, at)
+            masks |= mask
+            at += _EVENT.size + name_bytes
+        return bool(masks & ~_IN_MODIFY)
 
     def close(self) -> None:
         os.close(self.fd)
@@ -86,33 +103,46 @@ class WatchfilesWatch:
     """Asks watchfiles, in steps that grow with the silence."""
 
     def __init__(self) -> None:
-        self._directories: list[str] = []
-        self._notify: object | None = None
+        # A directory that was made anew under the same name has another inode.
+        self._directories: dict[str, int] = {}
+        self._notify: RustNotify | None = None
         self._last_change = time.monotonic()
 
     def add(self, directory: str, files: Iterable[str] = ()) -> None:
-        if directory not in self._directories:
-            self._directories.append(directory)
+        inode = _inode(directory)
+        if self._directories.get(directory) != inode:
+            self._directories[directory] = inode
             self.close()
 
-    def wait(self, timeout_seconds: float) -> None:
-        from watchfiles._rust_notify import RustNotify
-
+    def wait(self, timeout_seconds: float) -> bool:
         if self._notify is None:
-            self._notify = RustNotify(self._directories, False, False, 0, False, True)
-        assert isinstance(self._notify, RustNotify)
+            self._notify = self._open()
+            if self._notify is None:
+                time.sleep(min(timeout_seconds, _LONG_STEP_MS / 1000))
+            return True
         busy = time.monotonic() - self._last_change < _BUSY_SECONDS
         step_ms = _SHORT_STEP_MS if busy else _LONG_STEP_MS
         timeout_ms = max(1, int(timeout_seconds * 1000))
         changes = self._notify.watch(step_ms, min(step_ms, timeout_ms), timeout_ms, None)
-        if isinstance(changes, set):
-            self._last_change = time.monotonic()
-        elif changes == "signal":
+        if changes == "signal":
             raise KeyboardInterrupt
+        if not isinstance(changes, set):
+            return False
+        self._last_change = time.monotonic()
+        return any(change != _MODIFIED for change, _ in changes)
+
+    def _open(self) -> RustNotify | None:
+        from watchfiles._rust_notify import RustNotify
+
+        there = [directory for directory in self._directories if _inode(directory)]
+        try:
+            return RustNotify(there, False, False, 0, False, True) if there else None
+        except FileNotFoundError:
+            return None
 
     def close(self) -> None:
         if self._notify is not None:
-            self._notify.close()  # type: ignore[attr-defined]
+            self._notify.close()
             self._notify = None
 
 
@@ -120,29 +150,39 @@ class PollWatch:
     """Looks again at intervals, longer ones in silence: for file systems that notify nobody."""
 
     def __init__(self) -> None:
-        self._sizes: dict[str, int] = {}
-        self._paths: set[str] = set()
+        self._seen: dict[str, int] = {}
+        self._directories: set[str] = set()
         self._last_change = time.monotonic()
 
     def add(self, directory: str, files: Iterable[str] = ()) -> None:
-        self._paths.update((directory, *files))
+        self._directories.add(directory)
+        for path in (directory, *files):
+            self._seen.setdefault(path, 0)
 
-    def wait(self, timeout_seconds: float) -> None:
+    def wait(self, timeout_seconds: float) -> bool:
         deadline = time.monotonic() + timeout_seconds
         while True:
-            sizes = {path: _signature(path) for path in self._paths}
+            changed = [path for path, before in self._seen.items() if before != _signature(path)]
             now = time.monotonic()
-            if sizes != self._sizes:
-                self._sizes = sizes
+            if changed:
+                self._seen.update({path: _signature(path) for path in changed})
                 self._last_change = now
-                return
+                return not self._directories.isdisjoint(changed)
             if now >= deadline:
-                return
+                return False
             busy = now - self._last_change < _BUSY_SECONDS
             time.sleep(min(deadline - now, (_SHORT_STEP_MS if busy else _LONG_STEP_MS) / 1000))
 
     def close(self) -> None:
-        self._paths.clear()
+        self._seen.clear()
+
+
+def _inode(path: str) -> int:
+    """The number of the file's inode, 0 where there is none."""
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return 0
 
 
 def _signature(path: str) -> int:
@@ -150,4 +190,4 @@ def _signature(path: str) -> int:
         status = os.stat(path)
     except FileNotFoundError:
         return -1
-    return status.st_size ^ status.st_mtime_ns
+    return hash((status.st_ino, status.st_size, status.st_mtime_ns))

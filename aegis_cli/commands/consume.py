@@ -11,7 +11,7 @@ import typer
 from aegis_cli.context import Env
 from aegis_cli.exits import ExitCode, UsageError
 from aegis_cli.options import env_of, parsed
-from aegis_cli.output import note, warn
+from aegis_cli.output import warn
 from aegis_cli.store_access import open_store_for_reading
 from storage.assign import assign
 from storage.batch import Batch
@@ -90,8 +90,8 @@ def consume(
     for name, value in (("-n", num), ("--last", last)):
         if value is not None and value < 0:
             raise UsageError(f"{name} is {value}; use 0 or more")
-    if num == 0:
-        return ExitCode.OK
+    if idle_timeout is not None and not follow:
+        raise UsageError("--idle-timeout is for --follow; without it consume ends at the end; add -f")
     idle_seconds = None if idle_timeout is None else _idle_seconds(idle_timeout)
     with open_store_for_reading(env) as store:
         try:
@@ -105,20 +105,25 @@ def consume(
                 follow=follow,
             )
             select, until_ms = selection(
-                key=key, grep=grep, since=since, until=until, now_ms=store.clock_ms()
+                offsets=offset or [],
+                key=key,
+                grep=grep,
+                since=since,
+                until=until,
+                now_ms=store.clock_ms(),
             )
             render = _render(env, format)
         except ValueError as error:
             raise UsageError(str(error)) from error
         options = ConsumeOptions(
-            follow=follow or idle_seconds is not None,
+            follow=follow,
             limit=num,
             idle_seconds=idle_seconds,
             until_ms=until_ms,
             render=render,
             select=select,
             on_gap=_gap_teller(env),
-            on_notice=lambda text: note(env, text),
+            on_notice=lambda text: warn(env, text),
             all_partitions=not partition,
         )
         env.stdout.flush()
@@ -140,10 +145,11 @@ def _render(env: Env, text: str | None) -> Callable[[Batch], bytes] | None:
     return compile_format(text)
 
 
-def _idle_seconds(text: str) -> float:
-    from storage.quantities import parse_duration_ms
+def _idle_seconds(text: str) -> float | None:
+    from storage.quantities import UNLIMITED, parse_duration_ms
 
-    return parsed(parse_duration_ms, text, option="--idle-timeout") / 1000
+    idle_ms = parsed(parse_duration_ms, text, option="--idle-timeout")
+    return None if idle_ms == UNLIMITED else idle_ms / 1000
 
 
 def _gap_teller(env: Env) -> Callable[[Gap], None]:
@@ -153,6 +159,6 @@ def _gap_teller(env: Env) -> Callable[[Gap], None]:
         if gap.damage:
             warn(env, f"{where}: {offsets} cannot be read: {gap.reason}; run 'aegis store verify'")
         else:
-            note(env, f"{where}: {offsets} {gap.reason}")
+            warn(env, f"{where}: {offsets} were {gap.reason} before they were read")
 
     return tell
