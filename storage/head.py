@@ -14,6 +14,7 @@ from storage import checksum, files
 from storage.checksum import Check
 from storage.journal_record import NOWHERE, Location
 
+HEAD_FILE = "head"
 _CRC = struct.Struct("<I")
 # version, flags, salt, process, next offset, segment, next slot, data end, meta end, max timestamp,
 # append time, segment created, data/index/meta allocated, last record, mark
@@ -90,6 +91,11 @@ def write_head(fd: int, tail: Tail, *, salt: int, mark: Location | None = None, 
         *(mark or NOWHERE),
     )
     files.write_at(fd, _CRC.pack(checksum.value(body)) + body, 0)
+
+
+def salt_of(fd: int) -> int:
+    """The salt that the head says it is of, damaged or not; 0 where there is none."""
+    return int.from_bytes(os.pread(fd, HEAD_BYTES, 0)[8:16], "little")
 
 
 def read_head(fd: int, *, salt: int) -> Head | None:

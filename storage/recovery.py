@@ -19,11 +19,13 @@ from storage.entry import ENTRY_BYTES, IndexHeader
 from storage.epoch import Epoch, Identity, new_salt, read_epoch, write_epoch
 from storage.errors import DamageError
 from storage.files import Sync
+from storage.head import HEAD_FILE, read_head, write_head
+from storage.head import Tail as LogTail
 from storage.journal import FILE_BYTES
 from storage.journal_file import HEADER_BYTES, FileHeader, Gap
 from storage.journal_record import Kind
 from storage.journal_scan import scan
-from storage.log import tail_of_index
+from storage.log import LogPlace, tail_of_index
 from storage.quarantine import set_aside
 from storage.replay import Replay
 from storage.segment import Segment, create_segment, data_path, segment_bases
@@ -35,6 +37,7 @@ from storage.topic import read_topic
 class _Findings:
     """What the old journal held: the slots that it vouches for, and where it is damaged."""
 
+    salt: int | None = None
     first_sequence: int | None = None
     next_sequence: int = 1
     slots: set[tuple[bytes, int, int]] = field(default_factory=set)
@@ -55,13 +58,16 @@ def recover(store_path: str, *, identity: Identity, page: SharedPage, now_ms: in
     catalog = Catalog(store_path, lock_wait_seconds=0.0)
     old = read_epoch(journal_path)
     salt = old.salt if old is not None else newest_salt(journal_path)
-    findings = _Findings(next_sequence=old.first_sequence if old is not None else 1)
+    findings = _Findings(salt=salt)
+    if old is not None:
+        findings.next_sequence = old.first_sequence
+    coming_salt = new_salt()
     if salt is not None:
         _sync_journal(journal_path, salt)
         _replay(journal_path, salt, catalog, findings)
-        _drop_unvouched(store_path, findings)
+        _settle_logs(store_path, findings, coming_salt)
     files.step("recovery.applied")
-    epoch = Epoch(new_salt(), findings.next_sequence, identity, now_ms)
+    epoch = Epoch(coming_salt, findings.next_sequence, identity, now_ms)
     tail = _first_file(journal_path, epoch, old_salt=salt)
     write_epoch(journal_path, epoch)
     page.reset(salt=epoch.salt, tail=tail)
@@ -92,6 +98,9 @@ def _sync_journal(journal_path: str, salt: int) -> None:
 
 def _replay(journal_path: str, salt: int, catalog: Catalog, findings: _Findings) -> None:
     replay = Replay(catalog.find, file_sync=Sync.RECOVERY_FILE, directory_sync=Sync.RECOVERY_DIRECTORY)
+    for live in journal_file.live_files(journal_path, salt=salt):
+        # Without the epoch file, and before the first record, only the header knows where sequences stand.
+        findings.next_sequence = max(findings.next_sequence, live.first_sequence)
     for item in scan(journal_path, salt=salt):
         if isinstance(item, Gap):
             findings.gaps.append(item)
@@ -110,30 +119,73 @@ def _replay(journal_path: str, salt: int, catalog: Catalog, findings: _Findings)
     replay.sync()
 
 
-def _drop_unvouched(store_path: str, findings: _Findings) -> None:
-    """Drop entries that the journal's end has left behind, and lay aside bytes that no entry names."""
+def _settle_logs(store_path: str, findings: _Findings, coming_salt: int) -> None:
+    """Bring the end of every log in order: what counts, where it goes on, and a head that says so."""
     topics = os.path.join(store_path, TOPICS)
     for name in sorted(os.listdir(topics)):
         if name.startswith("."):
             continue
         try:
             topic = read_topic(os.path.join(topics, name))
-        except (DamageError, FileNotFoundError):
+        except (DamageError, FileNotFoundError, NotADirectoryError):
             continue  # reported by whoever opens it; its logs are left as they are
         for partition in range(topic.partitions):
             place = topic.place(partition)
             bases = segment_bases(place.directory) if os.path.isdir(place.directory) else []
+            if not bases:
+                continue
+            told = _tail_in_head(place.directory, findings)
             for base in reversed(bases):
-                if not _drop_from_segment(store_path, place.directory, place.log_id, base, findings):
+                # An entry of a durable topic is written only when its record is on disk: it proves that the
+                # journal has lost that record. Those of the others may be ahead of the journal.
+                durable = topic.settings.durability == "fsync"
+                if not _settle_segment(store_path, place, base, findings, told=told, durable=durable):
                     break
-            if bases:
-                _go_above_ceiling(place.directory, place.log_id)
+            _go_above_ceiling(place.directory, place.log_id)
+            _write_head(place.directory, salt=coming_salt)
 
 
-def _drop_from_segment(
-    store_path: str, directory: str, log_id: bytes, base: int, findings: _Findings
+def _tail_in_head(directory: str, findings: _Findings) -> LogTail | None:
+    """The tail in the head of the old epoch, if its newest record is one that the journal had durably."""
+    try:
+        fd = files.open_file(os.path.join(directory, HEAD_FILE))
+    except FileNotFoundError:
+        return None
+    try:
+        head = read_head(fd, salt=findings.salt) if findings.salt is not None else None
+    finally:
+        files.close_file(fd)
+    if head is None or head.tail.last.sequence >= findings.next_sequence:
+        return None
+    return head.tail
+
+
+def _write_head(directory: str, *, salt: int) -> None:
+    # Whoever loses entries later, by damage, is found out by a head that knows of them.
+    tail = tail_of_index(directory)
+    if tail.next_offset == 0:
+        return
+    fd = files.open_file(os.path.join(directory, HEAD_FILE), create=True)
+    try:
+        write_head(fd, tail, salt=salt)
+    finally:
+        files.close_file(fd)
+
+
+def _settle_segment(
+    store_path: str,
+    place: LogPlace,
+    base: int,
+    findings: _Findings,
+    *,
+    told: LogTail | None,
+    durable: bool,
 ) -> bool:
-    """Returns whether the segment before this one may need the same."""
+    """Drop what does not count, lay aside bytes that no entry names, or leave damage at the end as a gap.
+
+    Returns whether the segment before this one may need the same.
+    """
+    directory = place.directory
     segment = Segment(directory, base)
     count = segment.slot_count()
     kept, data_end, meta_end, whole = 0, 0, 0, False
@@ -141,12 +193,15 @@ def _drop_from_segment(
         entry = segment.read_entry(slot)
         if entry is None:
             continue
-        if findings.vouches_for(log_id, base, slot, entry.sequence):
+        if durable or findings.vouches_for(place.log_id, base, slot, entry.sequence):
             kept, data_end, meta_end = slot, entry.data_end, entry.meta_end
-            whole = findings.first_sequence is None or entry.sequence < findings.first_sequence
+            whole = durable or findings.first_sequence is None or entry.sequence < findings.first_sequence
+            findings.next_sequence = max(findings.next_sequence, entry.sequence + 1)
             break
-    if _holds_bytes(segment, kept + 1, count, findings, log_id):
-        _step_over(segment, log_id, kept, data_end)
+    lost = told is not None and told.segment == base and told.next_slot > kept + 1
+    if lost or _holds_bytes(segment, kept + 1, count):
+        next_offset = told.next_offset if lost and told is not None else 0
+        _step_over(segment, place.log_id, kept, data_end, next_offset)
         return not whole
     changed = False
     if count > kept + 1:
@@ -173,7 +228,7 @@ def _go_above_ceiling(directory: str, log_id: bytes) -> None:
             create_segment(directory, IndexHeader(log_id, ceiling, 0, tail.append_time_ms))
 
 
-def _holds_bytes(segment: Segment, first: int, end: int, findings: _Findings, log_id: bytes) -> bool:
+def _holds_bytes(segment: Segment, first: int, end: int) -> bool:
     """Whether a damaged entry lies in these slots: an entry is never torn by a power cut, since it is written
     only when its record is durable, and replay has then written it again."""
     for slot in range(first, end):
@@ -183,8 +238,11 @@ def _holds_bytes(segment: Segment, first: int, end: int, findings: _Findings, lo
     return False
 
 
-def _step_over(segment: Segment, log_id: bytes, kept: int, data_end: int) -> None:
-    """Leave damage at the end of a segment where it is, as a gap, and let the log go on in a new segment."""
+def _step_over(segment: Segment, log_id: bytes, kept: int, data_end: int, next_offset: int) -> None:
+    """Leave damage at the end of a segment where it is, as a gap, and let the log go on in a new segment.
+
+    It goes on at `next_offset` where that is known, else behind as many records as there are lines.
+    """
     before = segment.read_entry(kept) if kept else None
     first = before.last_offset + 1 if before is not None else segment.base_offset
     lost = 0
@@ -196,7 +254,8 @@ def _step_over(segment: Segment, log_id: bytes, kept: int, data_end: int) -> Non
         lost += piece.count(b"\n")
         data_end += len(piece)
     now_ms = before.append_time_ms if before is not None else 0
-    create_segment(segment.directory, IndexHeader(log_id, first + max(lost, 1), 0, now_ms))
+    base = max(next_offset, first + max(lost, 1))
+    create_segment(segment.directory, IndexHeader(log_id, base, 0, now_ms))
 
 
 def _first_file(journal_path: str, epoch: Epoch, *, old_salt: int | None) -> Tail:

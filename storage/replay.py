@@ -54,8 +54,16 @@ class Replay:
         if segment is None:
             return
         header = segment.read_header()
-        if header is not None and header.generation == part.generation:
+        if header is None:
+            # Damaged, or cut off: the record knows all of it but the moment of its making.
+            created_ms = part.entries[0].append_time_ms
+            header = IndexHeader(part.log_id, part.segment, part.generation, created_ms)
+            files.write_at(segment.index_fd, header.encode(), 0)
+        if header.generation == part.generation:
             segment.apply(part)
+            if part.meta:
+                # The first append with metadata made the file, perhaps in memory only.
+                self._changed_directories.add(directory)
 
     def _open(self, directory: str, part: Part) -> Segment | None:
         key = (directory, part.segment)
@@ -78,8 +86,6 @@ class Replay:
             create_segment(directory, header)
             segment = Segment(directory, part.segment)
         self._segments[key] = segment
-        if part.meta and not segment.has_meta_file:
-            self._changed_directories.add(directory)
         return segment
 
     def _apply_trim(self, directory: str, start_offset: int) -> None:
@@ -104,14 +110,16 @@ def trim(directory: str, start_offset: int) -> int:
     """Remove the segments wholly below `start_offset`, oldest first; returns how many bytes that freed.
 
     The index goes last: a segment without its messages is gone, messages without their index would not be.
+    A power cut can turn that round, so whatever is left of a segment goes, with or without its index.
     """
     freed = 0
     try:
         bases = segment_bases(directory)
+        found = sorted({int(name[:20]) for name in os.listdir(directory) if name[:20].isdigit()})
     except FileNotFoundError:
         return 0
-    for base in bases[:-1]:
-        if base >= start_offset:
+    for base in found:
+        if not bases or base >= min(start_offset, bases[-1]):
             break
         for path in (data_path(directory, base), meta_path(directory, base), index_path(directory, base)):
             try:

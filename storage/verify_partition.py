@@ -11,17 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from storage.ceiling import CEILING_FILE
 from storage.describe import holder_among, lock_holders
 from storage.entry import ENTRY_BYTES
 from storage.epoch import Epoch
 from storage.finding import Finding, Kind, Severity
-from storage.head import HEAD_BYTES, Head, read_head
+from storage.head import HEAD_FILE, Head, read_head, salt_of
 from storage.lock import describe_process
 from storage.log import LogPlace
 from storage.segment import segment_bases
 from storage.verify_segment import SegmentFiles, Walk, bad_entries, check_header, walk_entries
 
-_HEAD = "head"
 _SUFFIXES = (".jsonl", ".index", ".meta")
 # An append that is under way is over after this long, unless its process was stopped.
 _LOOKS = 20
@@ -82,7 +82,7 @@ def _strange_files(place: LogPlace, names: list[str], bases: list[int]) -> Itera
     for name in names:
         stem, suffix = os.path.splitext(name)
         path = os.path.join(place.directory, name)
-        if name == _HEAD or (suffix in _SUFFIXES and stem in known):
+        if name in (HEAD_FILE, CEILING_FILE) or (suffix in _SUFFIXES and stem in known):
             continue
         numbered = suffix in _SUFFIXES and len(stem) == 20 and stem.isdigit()
         if not numbered:
@@ -189,7 +189,7 @@ def _open_end(files: SegmentFiles, walk: Walk, around: Surroundings) -> Iterator
         yield _finding(
             place,
             Kind.HEAD,
-            os.path.join(place.directory, _HEAD),
+            os.path.join(place.directory, HEAD_FILE),
             "the cache of the partition's end does not match its checksum",
             remedy="nothing has to be done; the next append makes it anew",
             severity=Severity.NOTICE,
@@ -203,14 +203,13 @@ def _open_end(files: SegmentFiles, walk: Walk, around: Surroundings) -> Iterator
 def _read_head(place: LogPlace, epoch: Epoch | None) -> tuple[Head | None, bool]:
     """The head, if it is of this epoch, and whether the file is whole (or empty, or of another epoch)."""
     try:
-        fd = os.open(os.path.join(place.directory, _HEAD), os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(os.path.join(place.directory, HEAD_FILE), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None, True
     try:
-        raw = os.pread(fd, HEAD_BYTES, 0)
-        own_salt = int.from_bytes(raw[8:16], "little")
-        if not raw:
+        if not os.fstat(fd).st_size:
             return None, True
+        own_salt = salt_of(fd)
         head = read_head(fd, salt=own_salt)
         if head is None or epoch is None or own_salt != epoch.salt:
             return None, head is not None
@@ -274,7 +273,7 @@ def _bytes_behind(
     files: SegmentFiles, walk: Walk, head: Head | None, size: int, around: Surroundings
 ) -> Finding:
     """Messages behind the last entry: an append under way, what one left behind, or entries that are lost."""
-    holder = holder_among(lock_holders(), os.path.join(files.place.directory, _HEAD))
+    holder = holder_among(lock_holders(), os.path.join(files.place.directory, HEAD_FILE))
     if holder is not None:
         detail = f"{size} bytes of messages are being appended by {describe_process(holder)}"
         return _leftover(files, walk, size, detail, "nothing has to be done")
