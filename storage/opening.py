@@ -77,6 +77,14 @@ def check_format(path: str, *, write: bool) -> str:
     return store_id
 
 
+def render_store_file(store_id: str) -> bytes:
+    """The text of a new `aegis.toml`."""
+    return (
+        f"# An Aegis store. 'aegis config' reads and changes this file.\n\n[store]\n"
+        f'format_read = {FORMAT_READ}\nformat_write = {FORMAT_WRITE}\nid = "{store_id}"\n'
+    ).encode()
+
+
 def create_store(path: str, *, lock_wait_seconds: float) -> None:
     """Make a store at `path` unless one is there. Raises `NotAStoreError` for a directory of other things."""
     if os.path.exists(os.path.join(path, STORE_FILE)):
@@ -98,11 +106,7 @@ def create_store(path: str, *, lock_wait_seconds: float) -> None:
         if os.path.exists(os.path.join(path, STORE_FILE)):
             return
         files.sync_directory(path, Sync.STORE_CREATE)
-        text = (
-            f"# An Aegis store. 'aegis config' reads and changes this file.\n\n[store]\n"
-            f'format_read = {FORMAT_READ}\nformat_write = {FORMAT_WRITE}\nid = "{os.urandom(12).hex()}"\n'
-        )
-        files.replace_file(os.path.join(path, STORE_FILE), text.encode())
+        files.replace_file(os.path.join(path, STORE_FILE), render_store_file(os.urandom(12).hex()))
     finally:
         lock.close()
 

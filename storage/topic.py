@@ -137,7 +137,7 @@ def read_topic(directory: str) -> Topic:
     try:
         table = tomllib.loads(raw.decode())
         topic_id = bytes.fromhex(table.pop("id"))
-        settings = _settings_of(table)
+        settings = settings_of(table)
         settings.check()
         if len(topic_id) != ID_BYTES:
             raise ValueError(f"the id has {len(topic_id)} bytes, not {ID_BYTES}")
@@ -152,7 +152,8 @@ def read_topic(directory: str) -> Topic:
     )
 
 
-def _settings_of(table: Mapping[str, object]) -> TopicSettings:
+def settings_of(table: Mapping[str, object]) -> TopicSettings:
+    """The settings in a TOML table. Raises ValueError for an unknown name or a value of another type."""
     known = {field.name: field for field in fields(TopicSettings)}
     defaults = TopicSettings()
     for name, value in table.items():

@@ -39,9 +39,10 @@ def verify(store_path: str | os.PathLike[str]) -> Iterator[Finding]:
     path = os.path.abspath(os.fspath(store_path))
     yield from _store_settings(path)
     state = JournalState()
-    yield from verify_journal(path, state)
-    yield from _strange_entries(path)
     notes = read_notes(path)
+    for finding in verify_journal(path, state):
+        yield _judged(finding, b"", state, notes)
+    yield from _strange_entries(path)
     topics = os.path.join(path, TOPICS)
     for name in sorted(os.listdir(topics)):
         yield from _verify_entry(os.path.join(topics, name), name, state, notes)
@@ -111,16 +112,22 @@ def verify_topic(
     topic: Topic, state: JournalState, notes: dict[tuple[object, ...], Note]
 ) -> Iterator[Finding]:
     """Everything that is wrong with one topic. `state` is what the journal was found to be."""
-    around = Surroundings(state.epoch, state.end)
     known = {str(partition) for partition in range(topic.partitions)} | {TOPIC_FILE}
     for name in sorted(os.listdir(topic.directory)):
         if name not in known:
             path = os.path.join(topic.directory, name)
             yield _notice(Kind.UNKNOWN_FILE, path, "no file of a topic", "move it elsewhere")
     for partition in range(topic.partitions):
-        own_log_id = log_id(topic.topic_id, partition)
-        for finding in verify_partition(topic.place(partition), around):
-            yield _judged(finding, own_log_id, state, notes)
+        yield from verify_log(topic, partition, state, notes)
+
+
+def verify_log(
+    topic: Topic, partition: int, state: JournalState, notes: dict[tuple[object, ...], Note]
+) -> Iterator[Finding]:
+    """Everything that is wrong with one partition."""
+    own_log_id = log_id(topic.topic_id, partition)
+    for finding in verify_partition(topic.place(partition), Surroundings(state.epoch, state.end)):
+        yield _judged(finding, own_log_id, state, notes)
 
 
 def _judged(
