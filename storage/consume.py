@@ -17,7 +17,7 @@ from storage import checksum
 from storage.batch import Batch
 from storage.checksum import Check
 from storage.entry import Entry
-from storage.errors import TopicChangedError, TopicNotFoundError
+from storage.errors import NotFoundError, TopicChangedError, TopicNotFoundError
 from storage.output import Output
 from storage.reader import Cursor, Gap, LogReader, ReadSegment, Run
 from storage.segment import data_path, index_path, segment_bases
@@ -136,10 +136,22 @@ class _Consumer:
                 last_look = now
                 self._look_around()
                 self._watch_all(watch)
+                if not moved:
+                    self._help_the_dead()
             if not moved:
                 left = _LOOK_SECONDS if idle_seconds is None else last_message + idle_seconds - now
                 if watch.wait(max(0.001, min(_LOOK_SECONDS, left))):
                     self._watch_all(watch)
+
+    def _help_the_dead(self) -> None:
+        """Show what a publisher committed and did not live to show: it may be a part of something whole."""
+        for assignment, cursor in self._places:
+            try:
+                self._store.show_committed(
+                    assignment.topic, assignment.partition, beyond_offset=cursor.offset
+                )
+            except NotFoundError:
+                continue  # deleted; the next look says so
 
     def _end_here(self) -> None:
         """What comes from now on is not wanted any more."""

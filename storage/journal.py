@@ -16,7 +16,7 @@ import time
 from typing import NamedTuple
 
 from storage import files, journal_file
-from storage.errors import StoreFailedError, SyncFailedError
+from storage.errors import DiskFullError, StoreFailedError, SyncFailedError
 from storage.files import Sync
 from storage.journal_file import FILES_MAX, HEADER_BYTES, FileHeader, file_path
 from storage.journal_record import Location, Part, encode_record, record_bytes, seal
@@ -118,8 +118,17 @@ class Journal:
             fd = self._fds[number] = files.open_file(file_path(self.path, number))
         return fd
 
+    def leave_file(self) -> None:
+        """Go on in another file, so that a checkpoint frees the current one, which is damaged."""
+        self._append_lock.acquire(timeout_seconds=self._lock_wait_seconds)
+        try:
+            self._switch(self.page.tail)
+        finally:
+            self._append_lock.release()
+
     def _switch(self, tail: Tail) -> Tail:
         """Go on in another file, under the append lock: the full one is durable before that."""
+        self._rewrite_for_the_dead(tail)
         self._sync_file(tail.file, Sync.JOURNAL_SWITCH)
         number = self._free_file()
         header = FileHeader(self.salt, tail.sequence, tail.file)
@@ -131,12 +140,21 @@ class Journal:
         return tail
 
     def _free_file(self) -> int:
+        """The number of a file that holds nothing that is needed; made, if there is none."""
+        unfinished = None
         numbers = journal_file.existing_files(self.path)
         for number in numbers:
             header = journal_file.read_header(self.path, number)
-            if header is not None and header.salt != self.salt:
+            whole = os.stat(file_path(self.path, number)).st_size == self._file_bytes
+            if header is not None and header.salt != self.salt and whole:
                 return number
-        number = next(n for n in range(FILES_MAX + 1) if n not in numbers)
+            if not whole:
+                unfinished = number  # its maker died; a file holds records only when it is whole
+        number = next((n for n in range(FILES_MAX + 1) if n not in numbers), -1)
+        if unfinished is not None:
+            number = unfinished
+        if number < 0:
+            raise DiskFullError(self.path)
         journal_file.create_file(self.path, number, size_bytes=self._file_bytes)
         return number
 
@@ -181,9 +199,14 @@ class Journal:
         abandoned = page.intent(lane)
         if abandoned is not None:
             # The last holder died while it synced. If its sync had failed, the kernel has told nobody else
-            # and holds the pages for clean: write them again, so that this sync speaks for them.
-            self._rewrite(abandoned)
-            self._sync_file(abandoned, Sync.JOURNAL_COMMIT)
+            # and holds the pages for clean: write them again, so that this sync speaks for them. Under the
+            # append lock, so that nobody uses the file again meanwhile; who leaves it does the same.
+            self._append_lock.acquire(timeout_seconds=self._lock_wait_seconds)
+            try:
+                if page.tail.file == abandoned:
+                    self._rewrite(page.tail)
+            finally:
+                self._append_lock.release()
         # The target is read before the sync, never after: what is appended meanwhile is not covered. Files
         # before the tail's were synced when they were left.
         tail = page.tail
@@ -208,13 +231,24 @@ class Journal:
             self.fail(str(error.reason))
             raise
 
-    def _rewrite(self, number: int) -> None:
-        fd = self._fd(number)
-        tail = self.page.tail
-        end = tail.position if tail.file == number else self._file_bytes
+    def _rewrite_for_the_dead(self, tail: Tail) -> None:
+        """Under the append lock, before a file is left: do for it what a dead syncer's heir would do."""
+        for lane, lock in enumerate(self._lanes):
+            # A lane that is taken has a living holder, who will see for itself whether its sync fails.
+            if self.page.intent(lane) == tail.file and lock.try_acquire():
+                try:
+                    if self.page.intent(lane) == tail.file:
+                        self._rewrite(tail)
+                        self.page.set_intent(lane, None)
+                finally:
+                    lock.release()
+
+    def _rewrite(self, tail: Tail) -> None:
+        """Write the bytes of the current file again, under the append lock."""
+        fd = self._fd(tail.file)
         position = 0
-        while position < end:
-            piece = os.pread(fd, min(1 << 20, end - position), position)
+        while position < tail.position:
+            piece = os.pread(fd, min(1 << 20, tail.position - position), position)
             if not piece:
                 return
             files.write_at(fd, piece, position)

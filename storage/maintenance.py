@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from storage.checkpoint import PRESSURE_FILES, checkpoint, full_files
 from storage.entry import Entry
+from storage.errors import SyncFailedError
 from storage.journal_record import Kind, Part
 from storage.lock import FileLock
 from storage.reader import ReadSegment
-from storage.replay import trim
+from storage.replay import finish_trim, trim
 from storage.segment import data_path, index_path, meta_path, segment_bases
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Maintenance:
         if not self._lock.try_acquire():
             return
         try:
-            checkpoint(self._store.journal, self._store.catalog.find)
+            self._checkpoint()
             for name in rolled_topics:
                 self._clean(self._store.topic(name), now_ms=self._store.clock_ms())
         finally:
@@ -66,7 +67,7 @@ class Maintenance:
             return
         self._lock.acquire(timeout_seconds=self._store.lock_wait_seconds)
         try:
-            checkpoint(journal, self._store.catalog.find)
+            self._checkpoint()
         finally:
             self._lock.release()
 
@@ -79,13 +80,22 @@ class Maintenance:
             return [removal for topic in topics for removal in overdue(topic, now_ms=now_ms)]
         self._lock.acquire(timeout_seconds=self._store.lock_wait_seconds)
         try:
-            checkpoint(self._store.journal, self._store.catalog.find)
+            self._checkpoint()
             return [removal for topic in topics for removal in self._clean(topic, now_ms=now_ms)]
         finally:
             self._lock.release()
 
+    def _checkpoint(self) -> None:
+        try:
+            checkpoint(self._store.journal, self._store.catalog.find)
+        except SyncFailedError as error:
+            self._store.journal.fail(error.reason)
+            raise
+
     def _clean(self, topic: Topic, *, now_ms: int) -> list[Removal]:
         journal = self._store.journal
+        for partition in range(topic.partitions):
+            finish_trim(topic.partition_directory(partition))
         removals = overdue(topic, now_ms=now_ms)
         for removal in removals:
             place = topic.place(removal.partition)

@@ -21,7 +21,7 @@ from storage.errors import DamageError
 from storage.files import Sync
 from storage.head import HEAD_FILE, read_head, write_head
 from storage.head import Tail as LogTail
-from storage.journal import FILE_BYTES
+from storage.journal import FILE_BYTES, failure_reason
 from storage.journal_file import HEADER_BYTES, FileHeader, Gap
 from storage.journal_record import Kind
 from storage.journal_scan import scan
@@ -71,6 +71,8 @@ def recover(store_path: str, *, identity: Identity, page: SharedPage, now_ms: in
     tail = _first_file(journal_path, epoch, old_salt=salt)
     write_epoch(journal_path, epoch)
     page.reset(salt=epoch.salt, tail=tail)
+    # What could not be synced once stays in doubt until it was verified, also after a reboot.
+    page.set_failed(failure_reason(journal_path) is not None)
     files.step("recovery.done")
     return epoch
 

@@ -106,6 +106,17 @@ class Replay:
         self._segments.clear()
 
 
+def finish_trim(directory: str) -> None:
+    """Finish what a process that died while it removed segments has begun: their messages went first."""
+    try:
+        bases = segment_bases(directory)
+    except FileNotFoundError:
+        return
+    gone = [base for base in bases[:-1] if not os.path.exists(data_path(directory, base))]
+    if gone:
+        trim(directory, next(base for base in bases if base > gone[-1]))
+
+
 def trim(directory: str, start_offset: int) -> int:
     """Remove the segments wholly below `start_offset`, oldest first; returns how many bytes that freed.
 

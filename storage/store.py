@@ -24,6 +24,7 @@ import msgspec
 from storage import append as appending
 from storage.batch import Batch, Message, Receipt, RecordBatch
 from storage.catalog import Catalog
+from storage.checkpoint import full_files
 from storage.epoch import current_identity, read_epoch
 from storage.errors import (
     DamageError,
@@ -33,6 +34,7 @@ from storage.errors import (
     TopicChangedError,
     TopicExistsError,
 )
+from storage.head import read_head
 from storage.journal import Journal
 from storage.keys import partition_for
 from storage.log import Log
@@ -79,6 +81,7 @@ class Store:
         clock_ms: Callable[[], int] = clock_ms,
     ) -> None:
         self.path = os.path.abspath(os.fspath(path))
+        self.read_only = read_only
         self.lock_wait_seconds = lock_wait_seconds
         self.clock_ms = clock_ms
         if create:
@@ -120,12 +123,15 @@ class Store:
     def _open_journal(self) -> Journal:
         opened = open_store(self.path, lock_wait_seconds=self.lock_wait_seconds, now_ms=self.clock_ms())
         self._opened = opened
-        return Journal(
+        journal = Journal(
             os.path.join(self.path, "journal"),
             salt=opened.epoch.salt,
             page=opened.page,
             lock_wait_seconds=self.lock_wait_seconds,
         )
+        # Who filled a journal file may have died before it was checkpointed.
+        journal.wants_checkpoint = bool(full_files(journal))
+        return journal
 
     @property
     def maintenance(self) -> Maintenance:
@@ -176,23 +182,27 @@ class Store:
         self, name: str, settings: TopicSettings | None = None, *, if_not_exists: bool = False
     ) -> Topic:
         """Make a topic, durably. Raises `TopicExistsError`, `InvalidNameError`, `SettingError`."""
-        _ = self.journal
+        self.journal.check_healthy()
         try:
-            return self.catalog.create(name, settings or TopicSettings(), now_ms=self.clock_ms())
+            topic = self.catalog.create(name, settings or TopicSettings(), now_ms=self.clock_ms())
         except TopicExistsError as error:
             if if_not_exists and error.existing == name:
                 return self.topic(name)
             raise
+        self._topics[name] = topic
+        return topic
 
     def alter_topic(self, name: str, settings: TopicSettings) -> Topic:
         """Replace a topic's settings, durably. Raises `SettingError`, `TopicNotFoundError`."""
-        _ = self.journal
-        return self.catalog.alter(name, settings, now_ms=self.clock_ms())
+        self.journal.check_healthy()
+        topic = self._topics[name] = self.catalog.alter(name, settings, now_ms=self.clock_ms())
+        return topic
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic and all its messages, durably."""
-        _ = self.journal
+        self.journal.check_healthy()
         self.catalog.delete(name)
+        self._topics.pop(name, None)
 
     # -- writing --------------------------------------------------------------------------------------
 
@@ -287,6 +297,24 @@ class Store:
         except (StorageError, OSError):
             # It is tried again by the next append, and fails that one before it begins once it matters.
             self.journal.wants_checkpoint = True
+
+    def show_committed(self, topic: str, partition: int, *, beyond_offset: int) -> None:
+        """Make visible what a process committed beyond `beyond_offset` and did not live to show.
+
+        For those who follow; does nothing where nothing is missing, somebody is at work there, or the store
+        may not be written.
+        """
+        if self.read_only or not os.access(os.path.join(self.path, "journal"), os.W_OK):
+            return
+        log = self._log(topic, partition)
+        head = read_head(log.lock.fd, salt=self.journal.salt)
+        if head is not None and not head.dirty and head.tail.next_offset <= beyond_offset:
+            return
+        if log.lock.try_acquire():
+            try:
+                log.finish_last(log.load())
+            finally:
+                log.lock.release()
 
     def _log(self, name: str, partition: int) -> Log:
         """The log of one partition, as its topic was when its settings were last read."""

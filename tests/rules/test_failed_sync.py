@@ -46,17 +46,9 @@ def test_a_failed_sync_of_an_append_stops_all_processes(
     assert (0, "0\n") == rig.run("consume", "t", "-n", "1")[:2]
 
 
-UNMARKED = pytest.mark.xfail(strict=True, reason="a sync that fails in a checkpoint sets no mark")
-
-
 @pytest.mark.parametrize(
     "promise",
-    [
-        pytest.param("CHECKPOINT_FILE", marks=UNMARKED),
-        pytest.param("JOURNAL_FREE", marks=UNMARKED),
-        "JOURNAL_SWITCH",
-        "JOURNAL_CREATE",
-    ],
+    ["CHECKPOINT_FILE", "JOURNAL_FREE", "JOURNAL_SWITCH", "JOURNAL_CREATE"],
 )
 def test_a_failed_sync_of_a_switch_or_a_checkpoint_stops_all_processes(rig: Rig, promise: str) -> None:
     rig.journal_bytes = 256 * 1024
@@ -92,7 +84,6 @@ def test_those_who_waited_for_the_sync_that_failed_are_not_acknowledged(rig: Rig
     assert [] == rig.read("t")
 
 
-@pytest.mark.xfail(strict=True, reason="recovery forgets the mark")
 def test_the_mark_outlives_a_reboot(rig: Rig, writer: Worker) -> None:
     with pytest.raises(RefusedError, match="SyncFailedError"):
         rig.worker("sync:JOURNAL_COMMIT=eio").do("publish", "t", "0")

@@ -41,13 +41,7 @@ def test_the_start_is_raised_durably_before_a_file_goes(rig: Rig, writer: Worker
 
 
 # Each segment is two files, its messages and then its index: a kill at an even number falls between them.
-UNFINISHED = pytest.mark.xfail(
-    strict=True,
-    reason="the log still starts at an index without messages, and the next clean leaves it there",
-)
-
-
-@pytest.mark.parametrize("number", [*range(1, 8), pytest.param(8, marks=UNFINISHED)])
+@pytest.mark.parametrize("number", range(1, 9))
 def test_a_retention_that_was_cut_short_hides_nothing_that_is_kept(
     rig: Rig, writer: Worker, number: int
 ) -> None:

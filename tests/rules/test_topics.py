@@ -109,7 +109,6 @@ def test_a_widening_that_was_cut_short_changes_nothing_and_can_be_repeated(
     assert [[0, 0]] == writer.do("publish", "t", "2", partition=1)
 
 
-@pytest.mark.xfail(strict=True, reason="the store keeps the settings of the topic that it deleted itself")
 def test_who_creates_a_topic_again_can_publish_to_it(rig: Rig, writer: Worker) -> None:
     writer.do("publish", "t", "0")
     writer.do("delete", "t")
