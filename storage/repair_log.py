@@ -215,9 +215,11 @@ def _set_file_aside(store_path: str, log: Log, finding: Finding, *, now_ms: int)
     if finding.path == place.directory and not segment_bases(place.directory):
         head = read_head(log.lock.fd, salt=salt_of(log.lock.fd))
         if head is not None:
-            header = IndexHeader(place.log_id, head.tail.next_offset, 0, now_ms)
-            create_segment(place.directory, header)
-            detail = f"it goes on at offset {head.tail.next_offset} in a new segment"
+            tail = head.tail
+            create_segment(place.directory, IndexHeader(place.log_id, tail.next_offset, 0, now_ms))
+            tail.begin_segment(tail.next_offset, created_ms=now_ms)
+            log.settle(tail)
+            detail = f"it goes on at offset {tail.next_offset} in a new segment"
             return repair_of(finding, "restored", detail=detail)
     if not finding.path.startswith(place.directory + os.sep):
         return repair_of(finding, "left", detail=f"{finding.detail}; {finding.remedy}")

@@ -63,17 +63,27 @@ def verify_partition(place: LogPlace, around: Surroundings) -> Iterator[Finding]
             remedy="run 'aegis store repair'",
         )
         return
-    for base, following in zip(bases, [*bases[1:], None], strict=True):
-        files = SegmentFiles(place, base)
-        try:
-            if files.index_fd < 0:
-                continue  # removed by retention meanwhile
-            if files.data_fd < 0 and base == bases[0] and following is not None:
-                yield from _half_removed(files)
-            else:
-                yield from _verify_segment(files, following, around)
-        finally:
-            files.close()
+    while bases:
+        for base, following in zip(bases, [*bases[1:], None], strict=True):
+            files = SegmentFiles(place, base)
+            try:
+                if files.index_fd < 0:
+                    continue  # removed by retention meanwhile
+                if files.data_fd < 0 and base == bases[0] and following is not None:
+                    yield from _half_removed(files)
+                else:
+                    yield from _verify_segment(files, following, around)
+            finally:
+                files.close()
+        # Others may have been begun while these were read.
+        bases = _later_bases(place, bases[-1])
+
+
+def _later_bases(place: LogPlace, base: int) -> list[int]:
+    try:
+        return [later for later in segment_bases(place.directory) if later > base]
+    except FileNotFoundError:
+        return []
 
 
 def _strange_files(place: LogPlace, names: list[str], bases: list[int]) -> Iterator[Finding]:
@@ -84,6 +94,8 @@ def _strange_files(place: LogPlace, names: list[str], bases: list[int]) -> Itera
         path = os.path.join(place.directory, name)
         if name in (HEAD_FILE, CEILING_FILE) or (suffix in _SUFFIXES and stem in known):
             continue
+        if not os.path.exists(path):
+            continue  # removed meanwhile
         numbered = suffix in _SUFFIXES and len(stem) == 20 and stem.isdigit()
         if not numbered:
             yield _finding(
@@ -174,18 +186,25 @@ def _open_end(files: SegmentFiles, walk: Walk, around: Surroundings) -> Iterator
     for look in range(_LOOKS):
         # Sizes first, entries after: what was there before is named by an entry now, unless it is under way.
         data_size = files.data_size()
-        head, whole = _read_head(place, around.epoch)
+        head, head_is_whole = _read_head(place, around.epoch)
         again = replace(walk)
         found = list(walk_entries(files, again, files.slot_count()))
         expected = pending_end
         if head is not None and head.tail.segment == files.base_offset:
             expected = max(expected, head.tail.next_slot)
-        if again.bad_slot is None and expected <= again.slot and data_size <= again.data_end:
+        ahead = head is not None and head.tail.segment > files.base_offset
+        whole_end = again.bad_slot is None and expected <= again.slot and data_size <= again.data_end
+        if whole_end and not ahead:
             break
+        if later := _later_bases(place, files.base_offset):
+            # It is sealed by now, so all of it is there.
+            yield from walk_entries(files, walk, files.slot_count())
+            yield from _sealed_end(files, walk, later[0])
+            return
         if look + 1 < _LOOKS:
             time.sleep(_PAUSE_SECONDS)
     yield from found
-    if not whole:
+    if not head_is_whole:
         yield _finding(
             place,
             Kind.HEAD,
