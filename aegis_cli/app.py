@@ -7,7 +7,6 @@ completions are generated files (`reference/`), and plain help does not cost the
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 
 import typer
 from typer._click.exceptions import NoArgsIsHelpError, NoSuchOption
@@ -73,8 +72,6 @@ def build(*, only: str | None = None) -> TyperGroup:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     for name in ORDER if only is None else (only,):
-        if not (Path(__file__).parent / "commands" / f"{name}.py").is_file():
-            continue
         module = import_module(f"aegis_cli.commands.{name}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)

@@ -4,7 +4,7 @@
 _aegis_describe() {
     case $1 in
     'aegis')
-        commands=$'topic\nconfig'
+        commands=$'topic\npublish\nconsume\nconfig\nstore'
         options=$'--version\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
         arguments=
         ;;
@@ -48,6 +48,16 @@ _aegis_describe() {
         options=$'-p\n--partition\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
         arguments='topic'
         ;;
+    'aegis publish')
+        commands=
+        options=$'--file\n-k\n--key\n--key-field\n-K\n--key-separator\n-H\n--header\n-p\n--partition\n--timestamp\n--timestamp-field\n--text\n--binary\n--envelope\n-Z\n--tombstone\n--create\n--on-error\n--linger\n--expect-offset\n--receipts\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='topic|text...'
+        ;;
+    'aegis consume')
+        commands=
+        options=$'-f\n--follow\n-o\n--offset\n--since\n--until\n-n\n--num\n--max-messages\n-p\n--partition\n--last\n-F\n--format\n--key\n--grep\n--idle-timeout\n-e\n--exit\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='topic...'
+        ;;
     'aegis config')
         commands=$'list\nget\nset\npath'
         options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
@@ -71,6 +81,26 @@ _aegis_describe() {
     'aegis config path')
         commands=
         options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments=
+        ;;
+    'aegis store')
+        commands=$'verify\nrepair\njournal'
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments=
+        ;;
+    'aegis store verify')
+        commands=
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments=
+        ;;
+    'aegis store repair')
+        commands=
+        options=$'--dry-run\n-y\n--yes\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments=
+        ;;
+    'aegis store journal')
+        commands=
+        options=$'-n\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
         arguments=
         ;;
     esac
@@ -110,11 +140,41 @@ _aegis_value() {
     'aegis topic clean --store') kind=directory ;;
     'aegis topic files -p' | 'aegis topic files --partition') kind=text ;;
     'aegis topic files --store') kind=directory ;;
+    'aegis publish --file') kind=file ;;
+    'aegis publish -k' | 'aegis publish --key') kind=text ;;
+    'aegis publish --key-field') kind=text ;;
+    'aegis publish -K' | 'aegis publish --key-separator') kind=text ;;
+    'aegis publish -H' | 'aegis publish --header') kind=text ;;
+    'aegis publish -p' | 'aegis publish --partition') kind=text ;;
+    'aegis publish --timestamp') kind=text ;;
+    'aegis publish --timestamp-field') kind=text ;;
+    'aegis publish --on-error') kind=$'word:stop\nskip' ;;
+    'aegis publish --linger') kind=text ;;
+    'aegis publish --expect-offset') kind=text ;;
+    'aegis publish --lock-wait') kind=text ;;
+    'aegis publish --store') kind=directory ;;
+    'aegis consume -o' | 'aegis consume --offset') kind=text ;;
+    'aegis consume --since') kind=text ;;
+    'aegis consume --until') kind=text ;;
+    'aegis consume -n' | 'aegis consume --num' | 'aegis consume --max-messages') kind=text ;;
+    'aegis consume -p' | 'aegis consume --partition') kind=text ;;
+    'aegis consume --last') kind=text ;;
+    'aegis consume -F' | 'aegis consume --format') kind=text ;;
+    'aegis consume --key') kind=text ;;
+    'aegis consume --grep') kind=text ;;
+    'aegis consume --idle-timeout') kind=text ;;
+    'aegis consume --store') kind=directory ;;
     'aegis config --store') kind=directory ;;
     'aegis config list --store') kind=directory ;;
     'aegis config get --store') kind=directory ;;
     'aegis config set --store') kind=directory ;;
     'aegis config path --store') kind=directory ;;
+    'aegis store --store') kind=directory ;;
+    'aegis store verify --store') kind=directory ;;
+    'aegis store repair --lock-wait') kind=text ;;
+    'aegis store repair --store') kind=directory ;;
+    'aegis store journal -n') kind=text ;;
+    'aegis store journal --store') kind=directory ;;
     esac
 }
 
