@@ -62,7 +62,7 @@ def _named(arguments: list[str]) -> str | None:
 
 
 def build(*, only: str | None = None) -> TyperGroup:
-    """The command tree with the global options on every command: the whole of it, or one command of the root."""
+    """The command tree, with the global options on every command: all of it, or one command of the root."""
     app = typer.Typer(
         name="aegis",
         help=HELP,

@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
 from storage.batch import RecordBatch, merged
-from storage.envelope_reader import Envelopes, decode_envelopes
 from storage.errors import InvalidRecordError, PartitionNotFoundError, SettingError
 from storage.keys import KEYLESS, KeyDelimiter, KeyField, keys_of_lines, partitions_for, route
 from storage.lines import ERRORS_KEPT, LineChecker, Lines, single_value
 from storage.store import Append, Store
 from storage.timestamp_field import NO_TIME, TimestampField
 from storage.topic import Topic
+
+if TYPE_CHECKING:
+    from storage.envelope_reader import Envelopes
 
 # What an envelope may add to the value that it holds: key, headers, names.
 _ENVELOPE_BYTES_MAX = 1024 * 1024
@@ -223,6 +225,8 @@ class Intake:
         """The envelopes of a block; those before the first bad one, or without the bad ones."""
         first_line = self._next_line
         self._next_line += block.count(b"\n") + (not block.endswith(b"\n"))
+        from storage.envelope_reader import decode_envelopes
+
         try:
             envelopes = decode_envelopes(block, first_line=first_line)
             self._blank_envelopes += envelopes.blank_lines

@@ -209,8 +209,8 @@ class LogReader:
         times = batch.timestamps_ms()
         if times is None:
             return batch.base_offset if batch.append_time_ms >= timestamp_ms else None
-        for offset, time in zip(batch.offsets(), times, strict=True):
-            if time >= timestamp_ms:
+        for offset, own_ms in zip(batch.offsets(), times, strict=True):
+            if own_ms >= timestamp_ms:
                 return offset
         return None
 
