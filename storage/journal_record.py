@@ -93,8 +93,11 @@ def record_bytes(parts: list[Part]) -> int:
 
 def seal(parts: list[Part], sequence: int) -> list[Part]:
     """The parts with `sequence` in their entries."""
+    # Building anew from slices costs a third of `_replace`, which asks for every field by name.
     return [
-        part._replace(entries=tuple(entry._replace(sequence=sequence) for entry in part.entries))
+        Part(
+            *part[:5], tuple([Entry(*entry[:13], sequence, *entry[14:]) for entry in part.entries]), *part[6:]
+        )
         for part in parts
     ]
 

@@ -249,7 +249,12 @@ class Log:
             segment = self.segment(part.segment)
         except FileNotFoundError:
             return  # removed by retention, or with its topic: it was visible before
+        if segment.applied_slot == part.first_slot:
+            # What this process applied last ends where the part begins; and applying it twice does no harm.
+            segment.apply(part)
+            return
         if segment.holds(part):
+            segment.applied_slot = part.first_slot + len(part.entries)
             return
         missing = [part]
         while missing[-1].first_slot > 1 and segment.read_entry(missing[-1].first_slot - 1) is None:

@@ -69,6 +69,8 @@ class Segment:
         self.data_fd = files.open_file(data_path(directory, base_offset))
         self.index_fd = files.open_file(index_path(directory, base_offset))
         self._meta_fd = -1
+        # All slots below this one are known to hold their entries; 0 as long as nothing is known.
+        self.applied_slot = 0
         self._meta_is_findable = False
 
     def __del__(self) -> None:
@@ -122,16 +124,14 @@ class Segment:
             first = next(entry for entry in part.entries if entry.meta_length)
             files.write_at(self.meta_fd, part.meta, first.meta_position)
         files.step("apply.index")
-        files.write_at(
-            self.index_fd,
-            b"".join(entry.encode() for entry in part.entries),
-            part.first_slot * ENTRY_BYTES,
-        )
+        encoded = b"".join([entry.encode() for entry in part.entries])
+        files.write_at(self.index_fd, encoded, part.first_slot * ENTRY_BYTES)
+        self.applied_slot = part.first_slot + len(part.entries)
         files.step("applied")
 
     def holds(self, part: Part) -> bool:
         """Whether the part's entries are in the index already."""
-        expected = b"".join(entry.encode() for entry in part.entries)
+        expected = b"".join([entry.encode() for entry in part.entries])
         return os.pread(self.index_fd, len(expected), part.first_slot * ENTRY_BYTES) == expected
 
     def sync(self, promise: Sync) -> None:
