@@ -142,6 +142,8 @@ class _Consumer:
                 left = _LOOK_SECONDS if idle_seconds is None else last_message + idle_seconds - now
                 if watch.wait(max(0.001, min(_LOOK_SECONDS, left))):
                     self._watch_all(watch)
+                # In a pipe into head there may never be another message whose writing would tell.
+                self._output.check_reader()
 
     def _help_the_dead(self) -> None:
         """Show what a publisher committed and did not live to show: it may be a part of something whole."""

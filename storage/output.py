@@ -7,6 +7,7 @@ would be a system call.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -35,6 +36,14 @@ class Output:
             fcntl.fcntl(self.fd, _F_SETPIPE_SZ, _PIPE_BYTES)
         except OSError:
             return
+
+    def check_reader(self) -> None:
+        """Raise BrokenPipeError if a pipe's reader has gone, also when there is nothing to write."""
+        poll = select.poll()
+        poll.register(self.fd, 0)
+        for _, events in poll.poll(0):
+            if events & select.POLLERR:
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     def write(self, data: bytes) -> None:
         """Write all of `data`."""

@@ -327,6 +327,20 @@ def test_a_reader_that_leaves_is_no_error(aegis: Any, store: Store, options: lis
     assert (b"0\n", b"") == (done.stdout, done.stderr)
 
 
+def test_a_follower_ends_when_its_reader_leaves_although_nothing_comes(aegis: Any, store: Store) -> None:
+    store.create_topic("t")
+    fill(store, "t", range(3))
+    command = " ".join(aegis.command("consume", "t", "-f", "-o", "start"))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -n 1; echo ${{PIPESTATUS[0]}}"],
+        env=aegis.environ,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert (b"0\n0\n", b"") == (done.stdout, done.stderr)
+
+
 def test_a_full_output_disk_is_an_error(aegis: Any, store: Store) -> None:
     store.create_topic("t")
     fill(store, "t", range(3))
