@@ -67,7 +67,12 @@ class Log:
         self.place = place
         self.journal = journal
         what = f"topic '{place.topic}' partition {place.partition}"
-        self.lock = FileLock(os.path.join(place.directory, "head"), what=what)
+        try:
+            self.lock = FileLock(os.path.join(place.directory, "head"), what=what)
+        except FileNotFoundError:
+            if not os.path.exists(place.settings_path):
+                raise TopicChangedError(place.topic) from None
+            raise DamageError(place.directory, "the partition is missing") from None
         self._segment: Segment | None = None
         self._ceiling = 0
         self.rolled = False

@@ -16,10 +16,10 @@ from storage import checksum
 from storage.batch import Batch
 from storage.checksum import Check
 from storage.entry import ENTRY_BYTES, HAS_META, Entry, decode_entry
-from storage.errors import PartitionNotFoundError, TopicChangedError
+from storage.errors import DamageError, PartitionNotFoundError, TopicChangedError
 from storage.meta import Columns, decode_columns
 from storage.segment import data_path, index_path, meta_path, segment_bases
-from storage.topic import Topic
+from storage.topic import TOPIC_FILE, Topic
 
 _BLOCK_SLOTS = 1024
 # Writing an entry takes microseconds; one that is still torn after this will stay so.
@@ -157,11 +157,16 @@ class LogReader:
         self.directory = topic.partition_directory(partition)
 
     def bases(self) -> list[int]:
-        """The base offsets of the segments. Raises `TopicChangedError` if the topic is gone."""
+        """The base offsets of the segments.
+
+        Raises `TopicChangedError` if the topic is gone, `DamageError` if only this partition is.
+        """
         try:
             return segment_bases(self.directory)
         except FileNotFoundError:
-            raise TopicChangedError(self.topic.name) from None
+            if not os.path.exists(os.path.join(self.topic.directory, TOPIC_FILE)):
+                raise TopicChangedError(self.topic.name) from None
+            raise DamageError(self.directory, "the partition is missing") from None
 
     @property
     def start_offset(self) -> int:

@@ -104,3 +104,7 @@ def test_a_missing_partition_is_damage(store: Store) -> None:
     shutil.rmtree(topic.partition_directory(0))
     with pytest.raises(DamageError, match="the partition is missing"):
         describe_topic(store, "orders")
+    with pytest.raises(DamageError, match="the partition is missing"):
+        list(store.batches("orders", 0))
+    with pytest.raises(DamageError, match="the partition is missing"):
+        store.publish("orders", 1)
