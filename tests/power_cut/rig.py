@@ -19,7 +19,7 @@ from tests.power_cut.trace import Trace
 from tests.power_cut.workloads import WORKLOADS
 
 ALL = WORKLOADS | DEATHS
-# Looks at every state of every moment, which takes an hour; by default a sample of each moment.
+# Looks at every state of every moment, which takes some minutes; by default a sample of each moment.
 EXHAUSTIVE = os.environ.get("AEGIS_POWER_CUT") == "exhaustive"
 
 
