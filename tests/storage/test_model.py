@@ -467,7 +467,7 @@ def test_the_store_does_what_its_model_does() -> None:
     run_state_machine_as_test(
         StoreMachine,
         settings=settings(
-            max_examples=25,
+            max_examples=20,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
