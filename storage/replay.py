@@ -112,9 +112,10 @@ def finish_trim(directory: str) -> None:
         bases = segment_bases(directory)
     except FileNotFoundError:
         return
-    gone = [base for base in bases[:-1] if not os.path.exists(data_path(directory, base))]
-    if gone:
-        trim(directory, next(base for base in bases if base > gone[-1]))
+    # Oldest first: behind a segment that has its messages, one without them is damage and not removed.
+    kept = next((base for base in bases if os.path.exists(data_path(directory, base))), None)
+    if kept is not None:
+        trim(directory, kept)
 
 
 def trim(directory: str, start_offset: int) -> int:

@@ -248,3 +248,16 @@ def test_a_repair_beside_writers_disturbs_none_of_them(root: Path) -> None:
     values, gaps = read(root)
     assert [] == gaps
     assert WHOLE | {7: b'"before"', 8: b'"after"'} == values
+
+
+def test_retention_leaves_older_segments_alone_where_a_later_one_lost_its_messages(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    with Store(root, create=True) as store:
+        store.create_topic("t", TopicSettings(segment_bytes=4096, retention_ms=10**12))
+        for number in range(30):
+            store.publish("t", {"id": number, "pad": "x" * 500})
+        directory = root / "topics/t/0"
+        bases = segment_bases(str(directory))
+        (directory / f"{bases[1]:020d}.jsonl").unlink()
+        assert [] == store.maintenance.clean("t")
+        assert bases == segment_bases(str(directory))
