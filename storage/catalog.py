@@ -60,6 +60,14 @@ class Catalog:
                 return topic.partition_directory(partition)
         return None
 
+    def check_readable(self) -> None:
+        """Raise `DamageError` if the settings of some topic cannot be read."""
+        for name in self.names():
+            try:
+                read_topic(os.path.join(self._topics_path, name))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+
     # -- changing -------------------------------------------------------------------------------------
 
     @contextlib.contextmanager

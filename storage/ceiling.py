@@ -20,17 +20,17 @@ AHEAD_OFFSETS = 1_000_000
 _LAYOUT = struct.Struct("<IQ")
 
 
-def read_ceiling(directory: str) -> int:
-    """The first offset that was never allowed; 0 where there is no ceiling. A damaged one counts as none."""
+def read_ceiling(directory: str) -> int | None:
+    """The first offset that was never allowed; 0 where there is no ceiling, `None` where it is damaged."""
     try:
         with open(os.path.join(directory, CEILING_FILE), "rb") as file:
             raw = file.read(_LAYOUT.size)
     except FileNotFoundError:
         return 0
     if len(raw) != _LAYOUT.size:
-        return 0
+        return None
     crc, offset = _LAYOUT.unpack(raw)
-    return offset if checksum.matches(Check.CEILING, crc, raw[4:]) else 0
+    return offset if checksum.matches(Check.CEILING, crc, raw[4:]) else None
 
 
 def write_ceiling(directory: str, offset: int) -> None:

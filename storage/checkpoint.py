@@ -39,7 +39,11 @@ def checkpoint(journal: Journal, find: Callable[[bytes], str | None]) -> int:
         replay = Replay(find, file_sync=Sync.CHECKPOINT_FILE, directory_sync=Sync.CHECKPOINT_DIRECTORY)
         expected, damaged = file.first_sequence, False
         for item in read_records(
-            journal.path, file.number, salt=journal.salt, first_sequence=file.first_sequence
+            journal.path,
+            file.number,
+            salt=journal.salt,
+            first_sequence=file.first_sequence,
+            end_sequence=following.first_sequence,
         ):
             if isinstance(item, Gap):
                 damaged = True
@@ -53,7 +57,9 @@ def checkpoint(journal: Journal, find: Callable[[bytes], str | None]) -> int:
         files.step("checkpoint.applied")
         replay.sync()
         files.step("checkpoint.synced")
-        journal_file.mark_free(journal.path, file.number)
+        journal_file.mark_free(
+            journal.path, file.number, salt=journal.salt, end_sequence=following.first_sequence
+        )
         done += 1
     journal.wants_checkpoint = False
     return done

@@ -20,6 +20,7 @@ from storage.files import Sync
 from storage.journal_record import ALIGNMENT, SALT_OFFSET, Record, decode_record
 
 HEADER_BYTES = 4096
+SEQUENCE_MAX = 1 << 63
 FILES_MAX = 64
 
 _MAGIC = b"AEGISJNL"
@@ -29,11 +30,15 @@ _BODY = struct.Struct("<I8sQQQ28x")
 
 
 class FileHeader(NamedTuple):
-    """Whose records follow: the epoch's salt and the first record's sequence. A salt of 0 means free."""
+    """Whose records follow: the epoch's salt and the first record's sequence.
+
+    A salt of 0 means free: `first_sequence` is then where the records that it held ended, and `previous` the
+    salt that they had, so that their sequences are not given again when nothing else remembers them.
+    """
 
     salt: int
     first_sequence: int
-    previous_file: int
+    previous: int
 
     @property
     def live(self) -> bool:
@@ -94,13 +99,15 @@ def read_header(journal_path: str, number: int) -> FileHeader | None:
         return decode_file_header(file.read(_CRC.size + _BODY.size))
 
 
-def mark_free(journal_path: str, number: int) -> None:
-    """Say durably that nothing in this file is needed any more."""
-    path = file_path(journal_path, number)
-    fd = files.open_file(path)
+def mark_free(journal_path: str, number: int, *, salt: int, end_sequence: int) -> None:
+    """Say that nothing in this file is needed any more: its records, below `end_sequence`, are checkpointed.
+
+    It is not synced, since replaying the file once more changes nothing. Whoever rewrites a segment below the
+    checkpoint has to sync this first.
+    """
+    fd = files.open_file(file_path(journal_path, number))
     try:
-        files.write_at(fd, FREE.encode(), 0)
-        files.sync(fd, Sync.JOURNAL_FREE, path)
+        files.write_at(fd, FileHeader(0, end_sequence, salt).encode(), 0)
     finally:
         files.close_file(fd)
 
@@ -152,9 +159,18 @@ class Replayed(NamedTuple):
 
 
 def read_records(
-    journal_path: str, number: int, *, salt: int, first_sequence: int, position: int = HEADER_BYTES
+    journal_path: str,
+    number: int,
+    *,
+    salt: int,
+    first_sequence: int,
+    end_sequence: int = SEQUENCE_MAX,
+    position: int = HEADER_BYTES,
 ) -> Iterator[Replayed | Gap]:
-    """The file's records from `first_sequence` at `position` on, with gaps where damage lies between them.
+    """The file's records from `first_sequence` at `position` on, with gaps where damage lies between.
+
+    `end_sequence` is the first sequence of the file that follows: a record of it or above that stands here
+    was left by a process that died before it counted, or came when the file was used again.
 
     The first invalid record ends the journal, unless a later valid record of the epoch proves that what is
     missing had been durable: then it was damaged afterwards.
@@ -162,10 +178,12 @@ def read_records(
     buffer = read_file(journal_path, number)
     expected = first_sequence
     while True:
+        if expected >= end_sequence:
+            return
         record = decode_record(buffer, position, salt=salt)
         if record is None or record.sequence != expected:
             found = _next_proof(buffer, position, salt=salt, expected=expected)
-            if found is None:
+            if found is None or found[1].sequence >= end_sequence:
                 return
             yield Gap(number, position, expected, found[1].sequence)
             position, record = found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import zip_longest
 
-from storage.journal_file import Gap, Replayed, file_path, live_files, read_records
+from storage.journal_file import SEQUENCE_MAX, Gap, Replayed, file_path, live_files, read_records
 from storage.journal_record import HEADER_BYTES, Location, Part, Record, decode_record
 
 _RECORD_BYTES_MAX = 8 * 1024 * 1024
@@ -25,7 +26,8 @@ def scan(
     if after is not None and starts.get(after.file, after.sequence + 1) <= after.sequence:
         skip_to = after
     expected: int | None = None
-    for file in live:
+    for file, following in zip_longest(live, live[1:]):
+        end = SEQUENCE_MAX if following is None else following.first_sequence
         if expected is not None and file.first_sequence < expected:
             continue  # an older use of a file whose header was damaged
         if skip_to is not None and file.first_sequence <= skip_to.sequence and file.number != skip_to.file:
@@ -38,9 +40,16 @@ def scan(
             yield Gap(file.number, 0, expected, file.first_sequence)
         expected = first
         found = (
-            read_records(journal_path, file.number, salt=salt, first_sequence=first)
+            read_records(journal_path, file.number, salt=salt, first_sequence=first, end_sequence=end)
             if position is None
-            else read_records(journal_path, file.number, salt=salt, first_sequence=first, position=position)
+            else read_records(
+                journal_path,
+                file.number,
+                salt=salt,
+                first_sequence=first,
+                end_sequence=end,
+                position=position,
+            )
         )
         for item in found:
             if isinstance(item, Replayed):

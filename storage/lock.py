@@ -27,15 +27,36 @@ class FileLock:
     def __init__(self, path: str, *, what: str) -> None:
         self.path = path
         self.what = what
-        self.fd = files.open_file(path, create=True)
         self._mutex = threading.Lock()
+        self._open()
         _open_locks.add(self)
+
+    def _open(self) -> None:
+        self.fd = files.open_file(self.path, create=True)
+        status = os.fstat(self.fd)
+        self._inode = (status.st_dev, status.st_ino)
+
+    def _try_lock(self) -> bool:
+        """Lock the file that has the name now: one that somebody removed and made again is another lock."""
+        while files.try_lock(self.fd):
+            try:
+                status = os.stat(self.path)
+            except FileNotFoundError:
+                # Moved away with its directory: whoever holds it finds out. Only removed: make it again.
+                if not os.path.isdir(os.path.dirname(self.path)):
+                    return True
+            else:
+                if (status.st_dev, status.st_ino) == self._inode:
+                    return True
+            files.close_file(self.fd)
+            self._open()
+        return False
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free."""
         if not self._mutex.acquire(blocking=False):
             return False
-        if files.try_lock(self.fd):
+        if self._try_lock():
             return True
         self._mutex.release()
         return False
@@ -43,7 +64,7 @@ class FileLock:
     def acquire(self, *, timeout_seconds: float) -> None:
         """Take the lock. Raises `LockTimeoutError`, naming the holder."""
         if self._mutex.acquire(blocking=False):
-            if files.try_lock(self.fd):
+            if self._try_lock():
                 return
             began = time.monotonic()
         else:
@@ -51,7 +72,7 @@ class FileLock:
             if not self._mutex.acquire(timeout=timeout_seconds):
                 raise LockTimeoutError(self.what, f"process {os.getpid()} (this one)", timeout_seconds)
         pause = _FIRST_PAUSE_SECONDS
-        while not files.try_lock(self.fd):
+        while not self._try_lock():
             if time.monotonic() - began > timeout_seconds:
                 self._mutex.release()
                 raise LockTimeoutError(self.what, holder_of(self.fd), timeout_seconds)

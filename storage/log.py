@@ -119,9 +119,11 @@ class Log:
 
     def _find_tail(self, head: Head | None) -> Tail:
         """The tail after a holder of the lock died, or where the head is lost."""
-        # A dirty head still knows the tail before the append that was under way; otherwise the index knows
-        # what was applied, and the journal all that was not checkpointed.
-        tail = head.tail if head is not None else tail_of_index(self.place.directory)
+        # The index knows what was applied, which may be more than a dirty head does, if the record behind its
+        # mark was checkpointed since; the head knows what was committed and perhaps not applied yet.
+        tail = tail_of_index(self.place.directory)
+        if head is not None and head.tail.next_offset >= tail.next_offset:
+            tail = head.tail
         parts = parts_of(
             self.journal.path,
             self.place.log_id,
@@ -215,7 +217,7 @@ class Log:
     def raise_ceiling(self, next_offset: int) -> None:
         """Under the lock, for a log whose appends do not wait for the disk: see `storage.ceiling`."""
         if next_offset > self._ceiling:
-            self._ceiling = ceiling.read_ceiling(self.place.directory)
+            self._ceiling = ceiling.read_ceiling(self.place.directory) or 0
         if next_offset > self._ceiling:
             self._ceiling = next_offset + ceiling.AHEAD_OFFSETS
             ceiling.write_ceiling(self.place.directory, self._ceiling)

@@ -6,8 +6,9 @@ what the checkpoint has passed; the start is raised in the journal, durably, bef
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,15 @@ class Maintenance:
 
     def close(self) -> None:
         self._lock.close()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep checkpoints and retention away, for who takes a topic's files from under them."""
+        self._lock.acquire(timeout_seconds=self._store.lock_wait_seconds)
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def run_if_idle(self, rolled_topics: Iterable[str] = ()) -> None:
         """Checkpoint what is full and clean the topics that began a segment, unless somebody is at it."""

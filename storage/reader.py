@@ -24,6 +24,8 @@ from storage.topic import TOPIC_FILE, Topic
 _BLOCK_SLOTS = 1024
 # Writing an entry takes microseconds; one that is still torn after this will stay so.
 _TORN_SECONDS = 0.02
+# How often a directory is listed again when what it named is gone by the time it is opened.
+_LOOKS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +44,14 @@ class Gap:
 class ReadSegment:
     """The files of one segment, open for reading: whoever holds them can finish them, whatever happens."""
 
-    def __init__(self, directory: str, base_offset: int) -> None:
+    def __init__(self, directory: str, base_offset: int, *, without_data: bool = False) -> None:
         self.base_offset = base_offset
         self.directory = directory
         self._meta_fd = -1
         self.index_fd = os.open(index_path(directory, base_offset), os.O_RDONLY | os.O_CLOEXEC)
         self.data_fd = -1
-        self.data_fd = os.open(data_path(directory, base_offset), os.O_RDONLY | os.O_CLOEXEC)
+        if not without_data:
+            self.data_fd = os.open(data_path(directory, base_offset), os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self) -> None:
         for fd in (getattr(self, "index_fd", -1), getattr(self, "data_fd", -1), self._meta_fd):
@@ -105,7 +108,7 @@ class ReadSegment:
         return None
 
     def data_size(self) -> int:
-        return os.fstat(self.data_fd).st_size
+        return os.fstat(self.data_fd).st_size if self.data_fd >= 0 else 0
 
     def data_end(self, slot: int) -> int:
         """Where the data of the batch in this slot ends; 0 where there is none."""
@@ -114,6 +117,8 @@ class ReadSegment:
 
     def read_data(self, entry: Entry) -> bytes | None:
         """The lines of a batch, or `None` if they are damaged."""
+        if self.data_fd < 0:
+            return None
         lines = os.pread(self.data_fd, entry.data_length, entry.data_position)
         if len(lines) != entry.data_length:
             return None
@@ -162,7 +167,10 @@ class LogReader:
         Raises `TopicChangedError` if the topic is gone, `DamageError` if only this partition is.
         """
         try:
-            return segment_bases(self.directory)
+            bases = segment_bases(self.directory)
+            if not bases and os.path.exists(self.directory):
+                raise DamageError(self.directory, "it holds no index")
+            return bases
         except FileNotFoundError:
             if not os.path.exists(os.path.join(self.topic.directory, TOPIC_FILE)):
                 raise TopicChangedError(self.topic.name) from None
@@ -172,20 +180,19 @@ class LogReader:
     def start_offset(self) -> int:
         """The offset of the oldest record that is kept."""
         bases = self.bases()
-        return bases[0] if bases else 0
+        return bases[0]
 
     @property
     def end_offset(self) -> int:
         """The offset that the next record to become visible will have, or a higher one."""
-        while True:
-            bases = self.bases()
-            if not bases:
-                return 0
+        for _ in range(_LOOKS_MAX):
+            newest = self.bases()[-1]
             try:
-                last = ReadSegment(self.directory, bases[-1]).last_entry()
+                last = ReadSegment(self.directory, newest, without_data=True).last_entry()
             except FileNotFoundError:
-                continue
-            return last.last_offset + 1 if last is not None else bases[-1]
+                continue  # replaced or removed since the directory was listed
+            return last.last_offset + 1 if last is not None else newest
+        raise DamageError(self.directory, "its newest index cannot be opened")
 
     def offset_at_time(self, timestamp_ms: int) -> int:
         """The first offset whose record is as new as `timestamp_ms`; the end where none is."""
@@ -292,8 +299,6 @@ class Cursor:
     def _seek(self) -> Gap | None:
         reader = self.reader
         bases = reader.bases()
-        if not bases:
-            return None
         if self.offset < bases[0]:
             first, self.offset = self.offset, bases[0]
             return reader.gap(first, bases[0], "removed by retention", reader.directory, damage=False)
@@ -304,6 +309,9 @@ class Cursor:
             # Retention removes the messages before the index: what is left of this segment is gone.
             following = [later for later in reader.bases() if later > base]
             if not following:
+                # Not so with the newest one: its messages are lost, and its index tells which.
+                self._segment = ReadSegment(reader.directory, base, without_data=True)
+                self._slot = self._segment.slot_of(self.offset)
                 return None
             first, self.offset = self.offset, following[0]
             return reader.gap(first, following[0], "removed by retention", reader.directory, damage=False)
@@ -373,7 +381,17 @@ class Cursor:
         if base <= first or bases[following - 1] != segment.base_offset:
             return None
         self.offset = base
-        if segment.slot_count() <= self._slot and segment.data_size() <= segment.data_end(self._slot - 1):
+        whole = segment.slot_count() <= self._slot and segment.data_size() <= segment.data_end(self._slot - 1)
+        # Messages without an index, between this segment and the next, are a segment whose index was lost.
+        lost = first != segment.base_offset and _size(data_path(segment.directory, first)) > 0
+        if whole and not lost:
             return None  # offsets that no record was ever given
         path = index_path(segment.directory, segment.base_offset)
         return self.reader.gap(first, base, "index entries are missing or do not match their checksum", path)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0

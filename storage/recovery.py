@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from storage import files, journal_file
 from storage.catalog import TOPICS, Catalog
-from storage.ceiling import read_ceiling
+from storage.ceiling import AHEAD_OFFSETS, read_ceiling
 from storage.entry import ENTRY_BYTES, IndexHeader
 from storage.epoch import Epoch, Identity, new_salt, read_epoch, write_epoch
 from storage.errors import DamageError
@@ -103,6 +103,10 @@ def _replay(journal_path: str, salt: int, catalog: Catalog, findings: _Findings)
     for live in journal_file.live_files(journal_path, salt=salt):
         # Without the epoch file, and before the first record, only the header knows where sequences stand.
         findings.next_sequence = max(findings.next_sequence, live.first_sequence)
+    for number in journal_file.existing_files(journal_path):
+        header = journal_file.read_header(journal_path, number)
+        if header is not None and not header.live and header.previous == salt:
+            findings.next_sequence = max(findings.next_sequence, header.first_sequence)
     for item in scan(journal_path, salt=salt):
         if isinstance(item, Gap):
             findings.gaps.append(item)
@@ -118,6 +122,9 @@ def _replay(journal_path: str, salt: int, catalog: Catalog, findings: _Findings)
         replay.apply(record)
     if findings.first_sequence is None:
         findings.first_sequence = findings.next_sequence
+    if replay.unknown_logs:
+        # They are deleted, unless it is one of these: a new epoch would then lose what is theirs.
+        catalog.check_readable()
     replay.sync()
 
 
@@ -224,8 +231,11 @@ def _settle_segment(
 def _go_above_ceiling(directory: str, log_id: bytes) -> None:
     """Messages may be lost of a log that does not wait for the disk: their offsets are not given again."""
     ceiling = read_ceiling(directory)
-    if ceiling:
+    if ceiling != 0:
         tail = tail_of_index(directory)
+        if ceiling is None:
+            # Damaged: then further ahead than any that was written since the last record that is left.
+            ceiling = tail.next_offset + 2 * AHEAD_OFFSETS
         if ceiling > tail.next_offset:
             create_segment(directory, IndexHeader(log_id, ceiling, 0, tail.append_time_ms))
 

@@ -225,7 +225,7 @@ def _restore_header(journal: Journal, finding: Finding) -> None:
     number = int(os.path.basename(finding.path)[:-4])
     live = {file.number: file for file in journal_file.live_files(journal.path, salt=journal.salt)}
     if number not in live:
-        journal_file.mark_free(journal.path, number)
+        journal_file.mark_free(journal.path, number, salt=journal.salt, end_sequence=0)
         return
     header = FileHeader(journal.salt, live[number].first_sequence, number)
     fd = files.open_file(finding.path)

@@ -32,6 +32,7 @@ class Replay:
         self._find = find
         self._file_sync = file_sync
         self._directory_sync = directory_sync
+        self.unknown_logs: set[bytes] = set()
         self._directories: dict[bytes, str | None] = {}
         self._segments: dict[tuple[str, int], Segment] = {}
         self._changed_directories: set[str] = set()
@@ -43,6 +44,7 @@ class Replay:
                 self._directories[part.log_id] = self._find(part.log_id)
             directory = self._directories[part.log_id]
             if directory is None:
+                self.unknown_logs.add(part.log_id)
                 continue
             if part.kind is Kind.BATCHES:
                 self._apply_batches(directory, part)
@@ -59,7 +61,7 @@ class Replay:
             created_ms = part.entries[0].append_time_ms
             header = IndexHeader(part.log_id, part.segment, part.generation, created_ms)
             files.write_at(segment.index_fd, header.encode(), 0)
-        if header.generation == part.generation:
+        if header.generation == part.generation and header.log_id == part.log_id:
             segment.apply(part)
             if part.meta:
                 # The first append with metadata made the file, perhaps in memory only.

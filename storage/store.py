@@ -201,7 +201,8 @@ class Store:
     def delete_topic(self, name: str) -> None:
         """Delete a topic and all its messages, durably."""
         self.journal.check_healthy()
-        self.catalog.delete(name)
+        with self.maintenance.locked():
+            self.catalog.delete(name)
         self._topics.pop(name, None)
 
     # -- writing --------------------------------------------------------------------------------------
@@ -221,8 +222,18 @@ class Store:
         header_list = None
         if headers:
             header_list = [_encode([{"key": name, "value": text} for name, text in headers.items()])]
+        lines = _encode(value) + b"\n"
+        field = (self._topics.get(topic) or self.topic(topic)).settings.key
+        if field is not None:
+            # A declared key is read out of the value: it chooses the partition and is not stored again.
+            from storage.keys import keys_of_lines
+
+            declared = keys_of_lines(lines, field)[0]
+            if partition is None:
+                partition = self.choose_partition(topic, raw_key or declared)
+            raw_key = None if raw_key == declared else raw_key
         batch = RecordBatch(
-            lines=_encode(value) + b"\n",
+            lines=lines,
             count=1,
             keys=None if raw_key is None else [raw_key],
             headers=header_list,

@@ -58,6 +58,7 @@ DAMAGED = {
     Check.BATCH_META: ("keyed", "0/00000000000000000000.meta", 0, 60, False, True),
     Check.HEAD: ("small", "0/head", 8, 48, False, True),
     Check.EPOCH: ("small", "epoch", 0, 128, True, False),
+    Check.CEILING: ("unsynced", "ceiling", 0, 12, True, False),
 }
 
 
@@ -78,3 +79,8 @@ def test_a_check_that_is_left_out_lets_damage_through(check: Check) -> None:
                 if through == 3:
                     break
     assert through, f"nobody misses the check: {check.value}"
+
+
+def test_every_sync_and_every_check_is_missed_somewhere() -> None:
+    assert set(Sync) == set(MISSED)
+    assert set(Check) == set(DAMAGED)

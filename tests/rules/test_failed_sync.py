@@ -48,7 +48,7 @@ def test_a_failed_sync_of_an_append_stops_all_processes(
 
 @pytest.mark.parametrize(
     "promise",
-    ["CHECKPOINT_FILE", "JOURNAL_FREE", "JOURNAL_SWITCH", "JOURNAL_CREATE"],
+    ["CHECKPOINT_FILE", "JOURNAL_SWITCH", "JOURNAL_CREATE"],
 )
 def test_a_failed_sync_of_a_switch_or_a_checkpoint_stops_all_processes(rig: Rig, promise: str) -> None:
     rig.journal_bytes = 256 * 1024

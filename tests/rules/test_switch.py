@@ -72,9 +72,7 @@ def test_a_stopped_checkpoint_makes_nobody_wait_for_a_free_file(rig: Rig, writer
     assert [[6, 6]] == stopped.reply()
 
 
-@pytest.mark.parametrize(
-    "points", ["checkpoint.applied=kill", "checkpoint.synced=kill", "sync:JOURNAL_FREE=kill"]
-)
+@pytest.mark.parametrize("points", ["checkpoint.applied=kill", "checkpoint.synced=kill"])
 def test_a_checkpoint_that_was_cut_short_is_done_again(rig: Rig, writer: Worker, points: str) -> None:
     rig.worker(points).dies_in("publish", "t", LARGE)
     writer.do("publish", "t", LARGE, times=40)
