@@ -17,6 +17,8 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+_sigterm_came: list[bool] = []
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (`sys.argv` by default) and return its exit code; it raises nothing."""
@@ -26,6 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _end_on_sigterm()
         code = _answer(given)
         sys.stdout.flush()
+    except KeyboardInterrupt as error:
+        # A library that sees a signal end its wait may report each of them as Ctrl-C.
+        from aegis_cli.exits import Terminated
+
+        return _report(Terminated() if _sigterm_came else error, debug="--debug" in given)
     except BaseException as error:
         return _report(error, debug="--debug" in given)
     return code
@@ -113,6 +120,7 @@ def _end_on_sigterm() -> None:
         from aegis_cli.exits import Terminated
 
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _sigterm_came.append(True)
         raise Terminated
 
     # A parent that had us ignore the signal meant it.

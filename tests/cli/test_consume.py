@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -412,7 +413,10 @@ def is_waiting(process: Running) -> bool:
     with open(f"/proc/{process.pid}/stat") as file:  # noqa: PTH123 - not a file of the test
         sleeps = file.read().rsplit(")", 1)[1].split()[0] == "S"
     directory = f"/proc/{process.pid}/fd"
-    names = [os.readlink(f"{directory}/{fd}") for fd in os.listdir(directory)]  # noqa: PTH115, PTH208
+    names = []
+    for fd in os.listdir(directory):  # noqa: PTH208
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            names.append(os.readlink(f"{directory}/{fd}"))  # noqa: PTH115
     return sleeps and any(name.endswith(".index") for name in names)
 
 
