@@ -8,6 +8,7 @@ again, also at the same time.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from storage import files
 from storage.entry import ENTRY_BYTES, Entry, IndexHeader, decode_entry, decode_header
@@ -73,11 +74,12 @@ class Segment:
         self.applied_slot = 0
         self._meta_is_findable = False
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = files.close_file) -> None:
+        # Bound as a default, since modules are taken apart before the last objects at the end of a process.
         for name in ("data_fd", "index_fd", "_meta_fd"):
             fd = getattr(self, name, -1)
             if fd >= 0:
-                files.close_file(fd)
+                close(fd)
 
     @property
     def meta_fd(self) -> int:
