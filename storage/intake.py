@@ -91,6 +91,11 @@ class Intake:
         self._refusals: list[InvalidRecordError] = []
 
     @property
+    def routes_by_key(self) -> bool:
+        """Whether records are sorted into partitions one by one."""
+        return self._topic.partitions > 1 and self._options.partition is None
+
+    @property
     def blank_lines(self) -> int:
         return self._checker.blank_lines + self._blank_envelopes
 
