@@ -9,7 +9,7 @@ from enum import Enum
 
 from google_crc32c import extend, value
 
-__all__ = ["Check", "extend", "matches", "value"]
+__all__ = ["Check", "agrees", "extend", "matches", "value"]
 
 
 class Check(Enum):
@@ -31,4 +31,9 @@ switched_off: Check | None = None
 
 def matches(check: Check, stored: int, data: bytes) -> bool:
     """Whether `data` has the checksum that was stored for it."""
-    return value(data) == stored or switched_off is check
+    return agrees(check, stored, value(data))
+
+
+def agrees(check: Check, stored: int, computed: int) -> bool:
+    """Whether a checksum that was worked out piece by piece is the one that was stored."""
+    return computed == stored or switched_off is check

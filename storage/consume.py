@@ -347,7 +347,7 @@ class _Consumer:
         for position in range(entry.data_position, entry.data_end, _PIECE_BYTES):
             length = min(_PIECE_BYTES, entry.data_end - position)
             crc = checksum.extend(crc, os.pread(segment.data_fd, length, position))
-        return int(crc == entry.data_crc)
+        return int(checksum.agrees(Check.BATCH_DATA, entry.data_crc, crc))
 
     def _write_large(self, segment: ReadSegment, entry: Entry) -> None:
         for position in range(entry.data_position, entry.data_end, _PIECE_BYTES):

@@ -142,12 +142,6 @@ def encode_record(
     return _CRC.pack(crc) + body, crc
 
 
-def salt_at(buffer: bytes, position: int) -> int:
-    """The salt field of what may be a record at `position`."""
-    salt: int = _HEADER.unpack_from(buffer, position + _CRC.size)[1]
-    return salt
-
-
 # From a record's start to its salt, for finding later records behind a damaged one.
 SALT_OFFSET = _CRC.size + 4
 
