@@ -143,12 +143,19 @@ class Log:
         return tail
 
     def _enter_newest_segment(self, tail: Tail) -> None:
-        """Go into the segment that a dead process made and did not come to use."""
+        """Go into the segment that a dead process made and did not come to use, and finish making it."""
         newest = segment_bases(self.place.directory)[-1]
         if newest > tail.segment and newest >= tail.next_offset:
             self.finish_last(tail)
-            header = self.segment(newest).read_header()
-            tail.begin_segment(newest, created_ms=header.created_ms if header is not None else 0)
+            tail.begin_segment(newest, created_ms=0)
+        segment = self.segment(tail.segment)
+        header = segment.read_header()
+        if header is None and tail.next_slot == 1 and not os.fstat(segment.data_fd).st_size:
+            # What is empty cannot be damaged, only unfinished.
+            header = IndexHeader(self.place.log_id, tail.segment, 0, tail.append_time_ms)
+            create_segment(self.place.directory, header)
+        if header is not None:
+            tail.segment_created_ms = header.created_ms
 
     def _cut_abandoned(self, segment: Segment, tail: Tail) -> None:
         """Cut off what an owner that died wrote in bulk and did not commit."""

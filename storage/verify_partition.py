@@ -141,6 +141,15 @@ def _half_removed(files: SegmentFiles) -> Iterator[Finding]:
 
 
 def _verify_segment(files: SegmentFiles, following: int | None, around: Surroundings) -> Iterator[Finding]:
+    if following is None and _is_not_begun(files):
+        yield _leftover(
+            files,
+            Walk(offset=files.base_offset),
+            0,
+            "a segment that was not begun",
+            "nothing has to be done; the next append finishes it",
+        )
+        return
     yield from check_header(files)
     walk = Walk(offset=files.base_offset)
     if files.data_fd < 0:
@@ -150,6 +159,17 @@ def _verify_segment(files: SegmentFiles, following: int | None, around: Surround
         yield from _sealed_end(files, walk, following)
     else:
         yield from _open_end(files, walk, around)
+
+
+def _is_not_begun(files: SegmentFiles) -> bool:
+    """Whether the newest segment has neither messages nor a header: who makes it died, or is at it now."""
+    for look in range(_LOOKS):
+        if look:
+            time.sleep(_PAUSE_SECONDS)
+        # Messages first, header after: what has messages got its header before them.
+        if files.data_size() or files.slot_count():
+            return False
+    return True
 
 
 def _sealed_end(files: SegmentFiles, walk: Walk, following: int) -> Iterator[Finding]:

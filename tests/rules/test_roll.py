@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage.segment import segment_bases
+from storage.verify import verify
 from tests.rules.rig import RefusedError, Rig, Worker
 
 LARGE = '"' + "x" * 3000 + '"'
@@ -38,6 +39,7 @@ def test_after_a_roll_that_was_cut_short_every_message_is_visible(
     assert [LARGE, following] == rig.read("t")
     assert [[2, 2]] == writer.do("publish", "t", MIDDLE)
     assert [LARGE, following, MIDDLE] == rig.read("t")
+    assert [] == [finding for finding in verify(rig.path) if finding.is_damage]
     copy = rig.copy()
     assert [[3, 3]] == rig.worker(store=copy).do("publish", "t", "3")
     assert [LARGE, following, MIDDLE, "3"] == rig.read("t", store=copy)

@@ -274,6 +274,22 @@ def test_verification_beside_writers_finds_nothing(tmp_path: Path) -> None:
     assert [] == list(verify(root))
 
 
+@pytest.mark.parametrize("head_is_lost", [False, True])
+def test_a_segment_that_a_dead_process_did_not_begin_is_only_noticed_and_then_finished(
+    root: Path, head_is_lost: bool
+) -> None:
+    with Store(root) as store:
+        end = store.reader("t", 0).end_offset
+        for suffix in (".jsonl", ".index"):
+            (root / f"topics/t/0/{end:020d}{suffix}").touch()
+        found = only(root)
+        assert (Kind.LEFTOVER, Severity.NOTICE, end) == (found.kind, found.severity, found.segment)
+        if head_is_lost:
+            os.truncate(root / "topics/t/0/head", 0)
+            assert end == store.publish("t", {"id": 9}).base_offset
+            assert [] == list(verify(root))
+
+
 def test_an_append_that_is_under_way_is_only_noticed(root: Path) -> None:
     import fcntl
 
