@@ -2,14 +2,14 @@
 
 Promises: a topic appears, changes and disappears in one rename, and is acknowledged when that is on disk; a
 name that differs from an existing one only in case is refused; a writer that works on a topic when it is
-deleted finds out under its lock.
+altered or deleted finds out under its lock, and no append goes by settings that were replaced before it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from storage import files
 from storage.entry import IndexHeader
@@ -105,11 +105,27 @@ class Catalog:
             files.sync_directory(self._topics_path, Sync.TOPIC_CREATE)
             return read_topic(target)
 
-    def alter(self, name: str, settings: TopicSettings, *, now_ms: int) -> Topic:
-        """Replace a topic's settings. The number of partitions can only grow; the key field stays."""
-        settings.check()
+    def alter(
+        self,
+        name: str,
+        settings: TopicSettings | Callable[[TopicSettings], TopicSettings],
+        *,
+        now_ms: int,
+        settle: Callable[[], None] | None = None,
+    ) -> Topic:
+        """Replace a topic's settings. The number of partitions can only grow; the key field stays.
+
+        `settings` may be a function of those that the topic has: whoever changes some of them must not undo
+        what another process changed since they were read. `settle` is called while nobody can append, before
+        the settings change. Raises `SettingError`, `TopicNotFoundError`, `LockTimeoutError`.
+        """
+        if isinstance(settings, TopicSettings):
+            settings.check()
         with self._locked():
             topic = self.topic(name)
+            if not isinstance(settings, TopicSettings):
+                settings = settings(topic.settings)
+                settings.check()
             if settings.partitions < topic.partitions:
                 raise SettingError(
                     "partitions",
@@ -125,33 +141,38 @@ class Catalog:
                 _make_partition(topic.directory, topic.topic_id, partition, now_ms=now_ms)
             # The settings name the partitions: these must be there first.
             files.sync_directory(topic.directory, Sync.TOPIC_CREATE)
-            files.replace_file(
-                os.path.join(topic.directory, TOPIC_FILE), render_topic(topic.topic_id, settings)
-            )
+            with self._partitions_locked(topic):
+                if settle is not None:
+                    settle()
+                path = os.path.join(topic.directory, TOPIC_FILE)
+                files.replace_file(path, render_topic(topic.topic_id, settings))
             return self.topic(name)
+
+    @contextlib.contextmanager
+    def _partitions_locked(self, topic: Topic) -> Iterator[None]:
+        """Keep every writer of the topic away."""
+        locks: list[FileLock] = []
+        try:
+            for partition in range(topic.partitions):
+                what = f"topic '{topic.name}' partition {partition}"
+                lock = FileLock(os.path.join(topic.partition_directory(partition), "head"), what=what)
+                locks.append(lock)
+                lock.acquire(timeout_seconds=self._lock_wait_seconds)
+            yield
+        finally:
+            for lock in locks:
+                lock.close()
 
     def delete(self, name: str) -> None:
         """Delete a topic: durably out of sight first, its files after."""
         with self._locked():
             topic = self.topic(name)
-            locks: list[FileLock] = []
-            try:
-                for partition in range(topic.partitions):
-                    place = topic.place(partition)
-                    lock = FileLock(
-                        os.path.join(place.directory, "head"),
-                        what=f"topic '{name}' partition {partition}",
-                    )
-                    locks.append(lock)
-                    lock.acquire(timeout_seconds=self._lock_wait_seconds)
+            with self._partitions_locked(topic):
                 trashed = os.path.join(self._trash_path, topic.topic_id.hex())
                 files.rename(topic.directory, trashed)
                 files.sync_directory(self._trash_path, Sync.TOPIC_DELETE)
                 files.sync_directory(self._topics_path, Sync.TOPIC_DELETE)
                 files.step("topic.deleted")
-            finally:
-                for lock in locks:
-                    lock.close()
             self.empty_trash()
 
     def empty_trash(self) -> None:

@@ -24,6 +24,7 @@ from aegis_cli.topic_options import (
     setting_texts,
 )
 from storage import config
+from storage.alter import alter_topic
 from storage.describe import TopicDescription, describe_topic, segment_files
 from storage.errors import DamageError, PartitionNotFoundError, TopicChangedError, TopicExistsError
 from storage.maintenance import overdue
@@ -211,10 +212,9 @@ def alter(
     if not texts:
         raise UsageError("nothing to alter; give an option such as --retention 7d")
     with open_store(env, lock_wait=lock_wait) as store:
-        before = store.topic(name).settings
-        after = changed(before, texts, defaults=_defaults(env))
-        store.alter_topic(name, after)
-        was, now = as_texts(before), as_texts(after)
+        defaults = _defaults(env)
+        before, topic = alter_topic(store, name, lambda current: changed(current, texts, defaults=defaults))
+        was, now = as_texts(before), as_texts(topic.settings)
         for setting in now:
             if was[setting] != now[setting]:
                 note(env, f"topic '{name}': {setting} is {now[setting] or '-'}, was {was[setting] or '-'}")

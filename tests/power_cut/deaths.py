@@ -248,6 +248,17 @@ def unsynced(stage: Stage) -> None:
     stage.publish(store)
 
 
+def made_to_wait(stage: Stage) -> None:
+    """A topic that does not wait for the disk is made to: what it holds must then be there."""
+    store = stage.open()
+    stage.create(store, settings=TopicSettings(partitions=2, durability="os"))
+    stage.begin()
+    stage.publish(store)
+    stage.append(store, {("t", 1): stage.lines(2, keyed=True)})
+    stage.alter(store, "t", durability="fsync")
+    stage.publish(store)
+
+
 def three_writers(stage: Stage) -> None:
     """Three writers share their syncs: each sync takes as long as another write needs."""
     store = stage.open()
@@ -274,7 +285,7 @@ DEATHS: dict[str, Workload] = {
     for work in (
         dies_in_roll, refused_after_roll, checkpoint_before_commit, dies_after_switch, moved, moved_bulk,
         moved_after_trim, dies_syncing, dies_trimming, dies_deleting, dies_creating, switches_over_another,
-        frees_two_files, unsynced, three_writers,
+        frees_two_files, unsynced, made_to_wait, three_writers,
     )
 }  # fmt: skip
 DEATHS |= {f"dies_at_{step}": _dies_at(step, 20) for step in _STEPS}

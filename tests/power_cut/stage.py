@@ -22,6 +22,7 @@ from typing import Any
 from storage import Store, ceiling, opening, recovery, topic
 from storage import append as appending
 from storage import store as store_module
+from storage.alter import alter_topic
 from storage.batch import Receipt, RecordBatch
 from storage.epoch import Identity, current_identity
 from storage.journal import Journal
@@ -186,11 +187,11 @@ class Stage:
         made = store.create_topic(name, settings)
         self.recorder.mark(promises.Created(name, made.topic_id.hex(), made.settings))
 
-    def alter(self, store: Store, name: str, **changes: int) -> None:
+    def alter(self, store: Store, name: str, **changes: int | str) -> None:
         found = store.catalog.topic(name)
         settings = replace(found.settings, **changes)  # type: ignore[arg-type]
         self.recorder.mark(promises.Altering(found.topic_id.hex(), settings))
-        store.alter_topic(name, settings)
+        alter_topic(store, name, lambda _: settings)
         self.recorder.mark(promises.Altered(found.topic_id.hex(), settings))
 
     def delete(self, store: Store, name: str) -> None:

@@ -46,3 +46,12 @@ def test_after_a_power_cut_no_offset_names_another_message(rig: Rig, writer: Wor
     assert isinstance(receipt, list)
     assert 4 <= receipt[0][0]
     assert HEAD_BYTES <= (lost / "topics" / "o" / "0" / "head").stat().st_size
+
+
+def test_who_makes_a_topic_wait_for_the_disk_waits_for_what_it_holds(rig: Rig, writer: Worker) -> None:
+    writer.do("create", "o", durability="os")
+    writer.do("publish", "o", "0")
+    assert rig.innards.synced < rig.innards.next_sequence
+    # Recovery trusts every entry of a topic that waits: one without a record on disk too.
+    assert 0 == rig.run("topic", "alter", "o", "--durability", "fsync")[0]
+    assert rig.innards.synced == rig.innards.next_sequence

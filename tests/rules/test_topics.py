@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from pathlib import Path
 
 import pytest
 
-from tests.rules.rig import RefusedError, Rig, Worker
+from tests.rules.rig import SECONDS_MAX, RefusedError, Rig, Worker, until
 
 
 @pytest.mark.parametrize(
@@ -107,6 +109,44 @@ def test_a_widening_that_was_cut_short_changes_nothing_and_can_be_repeated(
         writer.do("publish", "t", "2", partition=1)
     writer.do("alter", "t", partitions=4)
     assert [[0, 0]] == writer.do("publish", "t", "2", partition=1)
+
+
+def test_two_alterations_at_once_are_both_made(rig: Rig, writer: Worker) -> None:
+    gate = rig.gate()
+    points = f"rename:topic.toml=wait:{gate.path}"
+    first = rig.aegis("topic", "alter", "t", "--retention", "1d", points=points)
+    gate.wait_reached()
+    # It finds the settings that the first one is about to replace, and has to wait for its turn.
+    second = rig.aegis("topic", "alter", "t", "--partitions", "3")
+    until(lambda: waits_for_a_lock(second.pid, rig.path / "topics" / ".lock"), "the second to wait")
+    gate.open()
+    for process in (first, second):
+        process.communicate(timeout=SECONDS_MAX)
+        assert 0 == process.returncode
+    settings = json.loads(rig.run("topic", "describe", "t", "--json")[1])["settings"]
+    assert (24 * 3600 * 1000, 3) == (settings["retention_ms"], settings["partitions"])
+
+
+def waits_for_a_lock(pid: int, path: Path) -> bool:
+    """Whether a process has the file of a lock open that another one holds: it tries again and again."""
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if fd.readlink() == path:
+                return True
+    return False
+
+
+def test_an_alteration_waits_for_appends_that_go_by_the_earlier_settings(rig: Rig, writer: Worker) -> None:
+    stopped = rig.worker("append.locked=stop")
+    stopped.stops_in("publish", "t", "0")
+    with pytest.raises(RefusedError, match=r"LockTimeoutError: topic 't' partition 0"):
+        rig.worker(lock_wait=0.1).do("alter", "t", partitions=2)
+    with pytest.raises(RefusedError, match="PartitionNotFoundError"):
+        writer.do("publish", "t", "1", partition=1)
+    stopped.go_on()
+    assert [[0, 0]] == stopped.reply()
+    writer.do("alter", "t", partitions=2)
+    assert [[0, 0]] == writer.do("publish", "t", "1", partition=1)
 
 
 def test_who_creates_a_topic_again_can_publish_to_it(rig: Rig, writer: Worker) -> None:
