@@ -1,6 +1,6 @@
-"""Quarantine: bytes that no longer belong to a topic are set aside, never thrown away.
+"""Quarantine: bytes that no longer belong to a topic are set aside, all of them, and never thrown away.
 
-STORE/quarantine/<number>-<segment file>@<position>
+STORE/quarantine/<number>-<topic>-<partition>-<segment file>@<position>
 """
 
 from __future__ import annotations
@@ -8,21 +8,22 @@ from __future__ import annotations
 import os
 
 from storage import files
+from storage.files import Sync
 
 QUARANTINE = "quarantine"
-# An abandoned append is at most a few steps of a bulk publish; more than this is not copied.
-_BYTES_MAX = 256 * 1024 * 1024
 _PIECE_BYTES = 1 << 20
+_NAME_CHARACTERS_MAX = 180
 
 
 def set_aside(store_path: str, path: str, fd: int, position: int, length: int | None = None) -> str:
-    """Copy the file's bytes from `position` on into the quarantine; returns the copy's path."""
-    directory = os.path.join(store_path, QUARANTINE)
-    files.make_directory(directory)
-    number = len(os.listdir(directory))
+    """Copy the file's bytes from `position` on into the quarantine, durably; returns the copy's path.
+
+    `length` bytes, or all that there are. Raises `DiskFullError` where they do not fit: nothing was changed.
+    """
     topic, partition, name = path.split(os.sep)[-3:]
-    copy = os.path.join(directory, f"{number:06d}-{topic}-{partition}-{name}@{position}")
-    end = min(os.fstat(fd).st_size if length is None else position + length, position + _BYTES_MAX)
+    copy = place_for(store_path, f"{topic}-{partition}-{name}@{position}")
+    size = os.fstat(fd).st_size
+    end = size if length is None else min(position + length, size)
     target = files.open_file(copy, create=True)
     try:
         written = 0
@@ -33,6 +34,21 @@ def set_aside(store_path: str, path: str, fd: int, position: int, length: int | 
             files.write_at(target, piece, written)
             written += len(piece)
             position += len(piece)
+        # Whoever has them set aside may cut them off next.
+        files.sync(target, Sync.RECOVERY_FILE, copy)
     finally:
         files.close_file(target)
+    files.sync_directory(os.path.dirname(copy), Sync.RECOVERY_DIRECTORY)
     return copy
+
+
+def place_for(store_path: str, name: str) -> str:
+    """A path in the quarantine that nothing has, numbered above all that lies there."""
+    if len(name) > _NAME_CHARACTERS_MAX:
+        # The longest name of a topic fills a file's name by itself; the end says which file it was.
+        name = f"{name[: _NAME_CHARACTERS_MAX - 80]}~{name[-79:]}"
+    directory = os.path.join(store_path, QUARANTINE)
+    files.make_directory(directory)
+    # Not by their count: after somebody cleared some of it away, that is the number of another.
+    numbers = [int(found[:6]) for found in os.listdir(directory) if found[:6].isdecimal()]
+    return os.path.join(directory, f"{max(numbers, default=-1) + 1:06d}-{name}")

@@ -11,7 +11,7 @@ import msgspec
 
 from storage import files
 from storage.finding import Finding
-from storage.quarantine import QUARANTINE
+from storage.quarantine import QUARANTINE, place_for
 
 _NOTE_BYTES_MAX = 1 << 20
 _NOTES_MAX = 100_000
@@ -52,10 +52,7 @@ def key_of(finding: Finding, log_id: bytes) -> tuple[object, ...]:
 
 def write_note(store_path: str, note: Note) -> str:
     """Write a note durably; returns its path."""
-    directory = os.path.join(store_path, QUARANTINE)
-    files.make_directory(directory)
-    name = os.path.basename(note.copy) if note.copy is not None else f"{len(os.listdir(directory)):06d}-note"
-    path = os.path.join(directory, f"{name}.json")
+    path = f"{note.copy}.json" if note.copy is not None else place_for(store_path, "note.json")
     files.replace_file(path, msgspec.json.encode(note) + b"\n")
     return path
 

@@ -15,7 +15,7 @@ from storage.entry import ENTRY_BYTES, Entry, IndexHeader, decode_entry, decode_
 from storage.finding import Finding, Kind
 from storage.head import read_head, salt_of
 from storage.log import Log, LogPlace
-from storage.quarantine import QUARANTINE, set_aside
+from storage.quarantine import place_for, set_aside
 from storage.quarantine_note import Note, write_note
 from storage.replay import trim
 from storage.segment import Segment, create_segment, data_path, index_path, segment_bases
@@ -223,10 +223,8 @@ def _set_file_aside(store_path: str, log: Log, finding: Finding, *, now_ms: int)
             return repair_of(finding, "restored", detail=detail)
     if not finding.path.startswith(place.directory + os.sep):
         return repair_of(finding, "left", detail=f"{finding.detail}; {finding.remedy}")
-    directory = os.path.join(store_path, QUARANTINE)
-    files.make_directory(directory)
     name = f"{place.topic}-{place.partition}-{os.path.basename(finding.path)}"
-    copy = os.path.join(directory, f"{len(os.listdir(directory)):06d}-{name}")
+    copy = place_for(store_path, name)
     files.rename(finding.path, copy)
     _write_note(store_path, place, finding, copy, now_ms=now_ms)
     return repair_of(finding, "quarantined", copy=copy)
