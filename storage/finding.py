@@ -32,6 +32,7 @@ class Kind(Enum):
     MESSAGES = "messages"
     META = "meta"
     PENDING = "pending"
+    APPEND_TIME = "append-time"
     LEFTOVER = "leftover"
     UNKNOWN_FILE = "unknown-file"
 

@@ -22,6 +22,7 @@ from storage.quarantine_note import Note, key_of, read_notes
 from storage.topic import TOPIC_FILE, Topic, log_id, read_topic
 from storage.verify_journal import JournalState, verify_journal
 from storage.verify_partition import Surroundings, verify_partition
+from storage.verify_time import time_ahead
 
 _KNOWN = {STORE_FILE, "journal", TOPICS, TRASH, QUARANTINE}
 _RESERVED = {"groups", "producers", "pipelines", "captures", "events"}
@@ -126,8 +127,10 @@ def verify_log(
 ) -> Iterator[Finding]:
     """Everything that is wrong with one partition."""
     own_log_id = log_id(topic.topic_id, partition)
-    for finding in verify_partition(topic.place(partition), Surroundings(state.epoch, state.end)):
+    place = topic.place(partition)
+    for finding in verify_partition(place, Surroundings(state.epoch, state.end)):
         yield _judged(finding, own_log_id, state, notes)
+    yield from time_ahead(place)
 
 
 def _judged(

@@ -14,7 +14,7 @@ from storage.entry import ENTRY_BYTES
 from storage.errors import NewerFormatError, NotAStoreError, StoreNotFoundError
 from storage.finding import Finding, Kind, Severity
 from storage.journal import FAILED_FILE
-from storage.store import Append, Store
+from storage.store import Append, Store, clock_ms
 from storage.topic import TopicSettings
 from storage.verify import verify
 from storage.verify_segment import are_json_lines
@@ -44,6 +44,36 @@ def test_a_whole_store_has_no_findings(root: Path) -> None:
     assert [] == list(verify(root))
     forget_the_journal(root)
     assert [] == list(verify(root))
+
+
+def test_a_partition_that_is_ahead_of_the_clock_is_a_notice(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    jump_ms = 3 * 3600 * 1000 + 10_000
+    with Store(root, create=True) as store:
+        store.create_topic("t", TopicSettings(partitions=2, segment_bytes=4096))
+        store.publish("t", "in time", partition=1)
+    with Store(root, clock_ms=lambda: clock_ms() + jump_ms) as store:
+        store.publish("t", "x" * 3000, partition=0)
+    with Store(root) as store:
+        # The clock is right again, and the partition's time does not go back; nor does a new segment's.
+        receipt = store.publish("t", "y" * 3000, partition=0)
+    assert receipt.append_time_ms > clock_ms() + jump_ms - 60_000
+    found = only(root)
+    assert (Kind.APPEND_TIME, Severity.NOTICE, "t", 0, 1) == (
+        *(found.kind, found.severity, found.topic, found.partition),
+        found.segment,
+    )
+    assert found.detail.startswith("the time of the last append is 3h")
+    with Store(root, clock_ms=lambda: clock_ms() + jump_ms) as store:
+        # Where the clock has got there, append time goes on.
+        assert store.publish("t", "later", partition=0).append_time_ms > receipt.append_time_ms
+
+
+def test_a_clock_that_is_corrected_by_a_little_is_not_worth_a_notice(tmp_path: Path) -> None:
+    with Store(tmp_path / "store", create=True, clock_ms=lambda: clock_ms() + 30_000) as store:
+        store.create_topic("t")
+        store.publish("t", 1)
+    assert [] == list(verify(tmp_path / "store"))
 
 
 def test_verification_writes_nothing(root: Path) -> None:
