@@ -109,7 +109,7 @@ def check_atomic(logs: dict[Place, Log], verdict: Verdict) -> None:
     """An append to several partitions is in all of them or in none."""
     own = name(END_PRODUCER, 0, 0)
     sets = [{record for record in logs[place].records if record < own} for place in ATOMIC]
-    torn = set.union(*sets) - set.intersection(*sets)
+    torn = sets[0].union(*sets) - sets[0].intersection(*sets)
     if torn:
         verdict.add(f"{len(torn)} atomic appends are torn, such as record {min(torn)}")
 
