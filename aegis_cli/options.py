@@ -6,10 +6,10 @@ name: `aegis --json topic list` and `aegis topic list --json`. Each of them repl
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 import typer
 from typer.core import TyperOption
 
@@ -82,7 +82,7 @@ def _replaces(field: str) -> Callable[[typer.Context, Any, Any], Any]:
 
     def callback(context: typer.Context, _parameter: Any, value: Any) -> Any:
         if value:
-            context.obj = dataclasses.replace(env_of(context), **{field: value})
+            context.obj = msgspec.structs.replace(env_of(context), **{field: value})
         return value
 
     return callback

@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 
-from storage import files
+import msgspec
+
+from storage import files, toml
 from storage.errors import SettingError, StoreNotFoundError
 from storage.quantities import parse_duration_ms, parse_size_bytes
 
@@ -45,8 +46,7 @@ class Kind(Enum):
     DURABILITY = "fsync or os"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class Key(msgspec.Struct, frozen=True, kw_only=True):
     """One setting that exists."""
 
     name: str
@@ -115,8 +115,7 @@ _BY_NAME = {key.name: key for key in KEYS}
 _BY_VARIABLE = {key.variable: key for key in KEYS}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """A setting's value: as written, as used, and its origin: a path, a variable, `flag` or `default`."""
 
     key: Key
@@ -125,8 +124,7 @@ class Setting:
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(msgspec.Struct, frozen=True):
     """Every setting. The properties give them under their own types and units."""
 
     settings: Mapping[str, Setting]
@@ -268,13 +266,10 @@ def _document(path: str) -> dict[str, object]:
             data = file.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError:
         return {}
-    # Only here is there something to parse: a start without a configuration does not pay for the parser.
-    import tomllib
-
     try:
         if len(data) > FILE_BYTES_MAX:
             raise ValueError(f"it is larger than {FILE_BYTES_MAX} bytes")
-        return tomllib.loads(data.decode())
+        return toml.loads(data.decode())
     except ValueError as error:
         raise SettingError("*", f"cannot be read: {error}", remedy="correct the file", source=path) from error
 

@@ -16,8 +16,7 @@ of one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -39,16 +38,14 @@ class OffsetError(ValueError):
         super().__init__(f"offset {text!r} {reason}; {remedy}")
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """A place in a partition; `kind` says whether `number` is an offset, a count or milliseconds UTC."""
 
     kind: Kind
     number: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """From `start` up to, but without, `end`; no `end` means that the spec sets none."""
 
     start: Position
@@ -128,8 +125,7 @@ def resolve(
     return max(start_offset, min(offset, end_offset))
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(NamedTuple):
     """Reads the parts of one spec; `text` is the whole of it, for the errors."""
 
     text: str

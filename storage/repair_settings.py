@@ -7,9 +7,10 @@ read. What cannot be read takes its default, and the damaged file is kept in qua
 from __future__ import annotations
 
 import os
-from dataclasses import fields
 
-from storage import files
+import msgspec
+
+from storage import files, toml
 from storage.catalog import TOPICS
 from storage.entry import ENTRY_BYTES, decode_header
 from storage.errors import DamageError, SettingError
@@ -107,12 +108,10 @@ def _id_in_headers(directory: str) -> bytes | None:
 
 def _salvage(path: str, *, partitions: int) -> tuple[TopicSettings, list[str]]:
     """The settings that can be read line by line, and the names of those that cannot."""
-    import tomllib
-
     values: dict[str, object] = {"partitions": partitions}
     for line in (_read(path) or b"").split(b"\n"):
         try:
-            table = tomllib.loads(line.decode())
+            table = toml.loads(line.decode())
             table.pop("id", None)
             table.pop("partitions", None)
             settings_of({**values, **table}).check()
@@ -121,5 +120,5 @@ def _salvage(path: str, *, partitions: int) -> tuple[TopicSettings, list[str]]:
         values.update(table)
     settings = settings_of(values)
     # Settings that were never written are not lost: only those that every topic's file has.
-    always = [field.name for field in fields(settings) if getattr(TopicSettings(), field.name) is not None]
+    always = [name for name, value in msgspec.structs.asdict(TopicSettings()).items() if value is not None]
     return settings, [name for name in always if name not in values]

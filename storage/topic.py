@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
 
+import msgspec
+
+from storage import toml
 from storage.errors import DamageError, SettingError
 from storage.log import LogPlace, settings_stamp
 
@@ -22,8 +24,7 @@ SEGMENT_AGE_DEFAULT_MS = 7 * 24 * 3600 * 1000
 _TOML_BYTES_MAX = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicSettings:
+class TopicSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a topic's owner can choose. Times are milliseconds; `None` means without limit or not set.
 
     `key` names the field of a message that is its key. `durability` is `fsync` (acknowledged when on disk) or
@@ -72,8 +73,7 @@ def check_replication_factor(factor: int) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topic:
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """One topic as it was when its settings were read. `stamp` changes whenever they are replaced."""
 
     name: str
@@ -112,12 +112,11 @@ def log_id(topic_id: bytes, partition: int) -> bytes:
 def render_topic(topic_id: bytes, settings: TopicSettings) -> bytes:
     """The text of a `topic.toml`."""
     rows = [f'id = "{topic_id.hex()}"']
-    for field in fields(settings):
-        value = getattr(settings, field.name)
+    for name, value in msgspec.structs.asdict(settings).items():
         if isinstance(value, str):
-            rows.append(f"{field.name} = {_toml_string(value)}")
+            rows.append(f"{name} = {_toml_string(value)}")
         elif value is not None:
-            rows.append(f"{field.name} = {value}")
+            rows.append(f"{name} = {value}")
     return ("\n".join(rows) + "\n").encode()
 
 
@@ -128,14 +127,12 @@ def _toml_string(text: str) -> str:
 
 def read_topic(directory: str) -> Topic:
     """Read a topic. Raises FileNotFoundError where there is none, `DamageError` for what is not one."""
-    import tomllib
-
     path = os.path.join(directory, TOPIC_FILE)
     stamp = settings_stamp(path)
     with open(path, "rb") as file:
         raw = file.read(_TOML_BYTES_MAX)
     try:
-        table = tomllib.loads(raw.decode())
+        table = toml.loads(raw.decode())
         topic_id = bytes.fromhex(table.pop("id"))
         settings = settings_of(table)
         settings.check()
@@ -154,12 +151,11 @@ def read_topic(directory: str) -> Topic:
 
 def settings_of(table: Mapping[str, object]) -> TopicSettings:
     """The settings in a TOML table. Raises ValueError for an unknown name or a value of another type."""
-    known = {field.name: field for field in fields(TopicSettings)}
     defaults = TopicSettings()
     for name, value in table.items():
-        if name not in known:
+        if name not in TopicSettings.__struct_fields__:
             raise ValueError(f"unknown setting '{name}'")
         wanted = str if isinstance(getattr(defaults, name), str) or name == "key" else int
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise ValueError(f"'{name}' is not of type {wanted.__name__}")
-    return replace(defaults, **table)  # type: ignore[arg-type]
+    return msgspec.structs.replace(defaults, **table)

@@ -10,9 +10,10 @@ value sets a setting back to its default.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from enum import Enum
+
+import msgspec
 
 from storage.errors import SettingError
 from storage.quantities import UNLIMITED, format_duration, format_size, parse_duration_ms, parse_size_bytes
@@ -69,7 +70,7 @@ def changed(
             raise SettingError(name, "has no value", remedy="give a whole number")
         else:
             values[field] = getattr(fallback, field)
-    result = dataclasses.replace(settings, **values)  # type: ignore[arg-type]
+    result = msgspec.structs.replace(settings, **values)
     result.check()
     return result
 
