@@ -16,8 +16,9 @@ import os
 import random
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from storage import Store, ceiling, opening, recovery, topic
 from storage import append as appending
@@ -189,7 +190,7 @@ class Stage:
 
     def alter(self, store: Store, name: str, **changes: int | str) -> None:
         found = store.catalog.topic(name)
-        settings = replace(found.settings, **changes)  # type: ignore[arg-type]
+        settings = msgspec.structs.replace(found.settings, **changes)
         self.recorder.mark(promises.Altering(found.topic_id.hex(), settings))
         alter_topic(store, name, lambda _: settings)
         self.recorder.mark(promises.Altered(found.topic_id.hex(), settings))
