@@ -8,8 +8,8 @@ synced there under the lock, before the record that makes them count.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+
+import msgspec
 
 from storage import checksum, files
 from storage.batch import Receipt, RecordBatch
@@ -28,19 +28,15 @@ _RECORD_PAYLOAD_BYTES_MAX = 1024 * 1024
 LOGS_MAX = 1024
 
 
-class Write(NamedTuple):
-    """Batches for one log. With `expect_offset` the log must end there, or nothing of the append happens.
-
-    A named tuple, not a dataclass, since each append makes one and a frozen dataclass takes thrice as long.
-    """
+class Write(msgspec.Struct, frozen=True):
+    """Batches for one log. With `expect_offset` the log must end there, or nothing of the append happens."""
 
     log: Log
     batches: Sequence[RecordBatch]
     expect_offset: int | None = None
 
 
-@dataclass(slots=True)
-class _Plan:
+class _Plan(msgspec.Struct):
     """What an append will do to one log, worked out under its lock."""
 
     write: Write
@@ -69,12 +65,13 @@ def append(
     journal.check_healthy()
     held: list[Log] = []
     try:
-        for write in sorted(writes, key=lambda write: write.log.place.log_id):
+        for write in writes if len(writes) == 1 else sorted(writes, key=_lock_order):
             write.log.lock.acquire(timeout_seconds=lock_wait_seconds)
             held.append(write.log)
         files.step("append.locked")
-        plans = _plan(writes, now_ms=clock_ms(), durable=durable)
-        committed = _commit(journal, plans, now_ms=clock_ms())
+        now_ms = clock_ms()
+        plans = _plan(writes, now_ms=now_ms, durable=durable)
+        committed = _commit(journal, plans, now_ms=now_ms)
     finally:
         for log in held:
             log.lock.release()
@@ -82,9 +79,15 @@ def append(
     if durable:
         journal.wait_durable(committed.location.sequence)
     files.step("append.durable")
+    receipts = []
     for write, part in zip(writes, committed.parts, strict=True):
         write.log.make_visible(part)
-    return [_receipt(write, part) for write, part in zip(writes, committed.parts, strict=True)]
+        receipts.append(_receipt(write, part))
+    return receipts
+
+
+def _lock_order(write: Write) -> bytes:
+    return write.log.place.log_id
 
 
 def _plan(writes: Sequence[Write], *, now_ms: int, durable: bool) -> list[_Plan]:
@@ -101,7 +104,7 @@ def _plan(writes: Sequence[Write], *, now_ms: int, durable: bool) -> list[_Plan]
             raise OffsetConflictError(
                 log.place.topic, log.place.partition, write.expect_offset, tail.next_offset
             )
-        data_bytes = sum(len(batch.lines) for batch in write.batches)
+        data_bytes = sum([len(batch.lines) for batch in write.batches])
         log.roll_if_due(tail, adding_bytes=data_bytes, now_ms=now_ms)
         plan = _lay_out(write, tail, now_ms=now_ms)
         size = data_bytes + len(plan.meta)
@@ -111,7 +114,7 @@ def _plan(writes: Sequence[Write], *, now_ms: int, durable: bool) -> list[_Plan]
             log.finish_last(tail)
         else:
             inline_bytes += size
-            plan.part = plan.part._replace(data=b"".join(plan.data), meta=plan.meta)
+            plan.part = Part(*plan.part[:6], b"".join(plan.data), plan.meta)
         if not durable:
             log.raise_ceiling(plan.part.entries[-1].last_offset + 1)
         log.reserve(tail, data_bytes=data_bytes, meta_bytes=len(plan.meta), slots=len(plan.part.entries))
@@ -180,12 +183,15 @@ def _timestamps(batch: RecordBatch, append_time_ms: int) -> tuple[int, int]:
 
 
 def _commit(journal: Journal, plans: list[_Plan], *, now_ms: int) -> Committed:
-    direct = [plan for plan in plans if plan.direct]
+    direct = []
     for plan in plans:
+        if plan.direct:
+            direct.append(plan)
         plan.write.log.mark(plan.tail, bulk=plan.direct)
     # If anything fails from here on the heads stay dirty, and whoever takes a lock next looks behind the
     # mark: only the journal can tell whether this append happened.
-    _write_direct(direct)
+    if direct:
+        _write_direct(direct)
     committed = journal.append([plan.part for plan in plans], now_ms=now_ms)
     for plan, part in zip(plans, committed.parts, strict=True):
         advance(plan.tail, part, committed.location)

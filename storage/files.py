@@ -20,9 +20,12 @@ import fcntl
 import os
 import threading
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from storage.errors import DiskFullError, ReadOnlyStoreError, SyncFailedError
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 
 class Sync(Enum):
@@ -147,6 +150,13 @@ def write_pieces_at(fd: int, pieces: list[bytes], position: int) -> None:
         except OSError as error:
             raise translated(error, f"descriptor {fd}") from error
         position += length
+
+
+def write_mapped(fd: int, page: mmap, data: bytes) -> None:
+    """Write `data` at the start of a page that is mapped from `fd`."""
+    if observer is not None:
+        observer.write(fd, data, 0)
+    page[: len(data)] = data
 
 
 def allocate(fd: int, position: int, length: int) -> None:

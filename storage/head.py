@@ -6,9 +6,13 @@ its checksum and the epoch's salt fit and no append was under way when it was wr
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
-from dataclasses import dataclass
+import weakref
+from typing import NamedTuple
+
+import msgspec
 
 from storage import checksum, files
 from storage.checksum import Check
@@ -20,14 +24,15 @@ _CRC = struct.Struct("<I")
 # append time, segment created, data/index/meta allocated, last record, mark
 _BODY = struct.Struct("<BB2xQI4xQQQQQqqqQQQIIQIIQ")
 HEAD_BYTES = _CRC.size + _BODY.size
+# What a process maps. The rest of the file is zeros.
+PAGE_BYTES = 4096
 _VERSION = 1
 _DIRTY = 1
 _BULK = 2
 _STUCK = 4
 
 
-@dataclass(slots=True)
-class Tail:
+class Tail(msgspec.Struct):
     """Where a partition ends. Mutable: it is the working state of the process that holds the lock.
 
     `next_slot`, `data_end` and `meta_end` belong to the segment of base `segment`; `*_allocated` is how far
@@ -57,8 +62,7 @@ class Tail:
         self.segment_created_ms = created_ms
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The head as read: its tail, and whether an append was under way, from where in the journal."""
 
     tail: Tail
@@ -68,8 +72,8 @@ class Head:
     process: int
 
 
-def write_head(fd: int, tail: Tail, *, salt: int, mark: Location | None = None, bulk: bool = False) -> None:
-    """Write the head: clean, or dirty with the place in the journal behind which the append will be."""
+def encode_head(tail: Tail, *, salt: int, mark: Location | None = None, bulk: bool = False) -> bytes:
+    """The bytes of a head: clean, or dirty with the place in the journal behind which the append will be."""
     flags = (_DIRTY if mark is not None else 0) | (_BULK if bulk else 0) | (_STUCK if tail.stuck else 0)
     body = _BODY.pack(
         _VERSION,
@@ -90,17 +94,11 @@ def write_head(fd: int, tail: Tail, *, salt: int, mark: Location | None = None, 
         *tail.last,
         *(mark or NOWHERE),
     )
-    files.write_at(fd, _CRC.pack(checksum.value(body)) + body, 0)
+    return _CRC.pack(checksum.value(body)) + body
 
 
-def salt_of(fd: int) -> int:
-    """The salt that the head says it is of, damaged or not; 0 where there is none."""
-    return int.from_bytes(os.pread(fd, HEAD_BYTES, 0)[8:16], "little")
-
-
-def read_head(fd: int, *, salt: int) -> Head | None:
-    """The head, or `None` if it is missing, damaged, torn or of another epoch."""
-    raw = os.pread(fd, HEAD_BYTES, 0)
+def decode_head(raw: bytes, *, salt: int) -> Head | None:
+    """The head in these bytes, or `None` if it is missing, damaged, torn or of another epoch."""
     if len(raw) != HEAD_BYTES or raw[4] != _VERSION:
         return None
     if not checksum.matches(Check.HEAD, _CRC.unpack_from(raw)[0], raw[_CRC.size :]):
@@ -113,3 +111,61 @@ def read_head(fd: int, *, salt: int) -> Head | None:
     tail.last = Location(*f[15:18])
     tail.stuck = bool(flags & _STUCK)
     return Head(tail, bool(flags & _DIRTY), bool(flags & _BULK), Location(*f[18:21]), f[3])
+
+
+def write_head(fd: int, tail: Tail, *, salt: int) -> None:
+    """Write a clean head into a file that nobody has mapped."""
+    files.write_at(fd, encode_head(tail, salt=salt), 0)
+
+
+def salt_of(fd: int) -> int:
+    """The salt that the head says it is of, damaged or not; 0 where there is none."""
+    return int.from_bytes(os.pread(fd, HEAD_BYTES, 0)[8:16], "little")
+
+
+def read_head(fd: int, *, salt: int) -> Head | None:
+    """The head as it is in the file, or `None` if it is missing, damaged, torn or of another epoch."""
+    return decode_head(os.pread(fd, HEAD_BYTES, 0), salt=salt)
+
+
+class MappedHead:
+    """The head of a partition whose lock is held, mapped: an append reads it once and writes it twice.
+
+    No promise rests on the file, so no system call need be paid for it. Within one boot the memory survives
+    the death of any process, and half a write is found out by the checksum.
+    """
+
+    def __init__(self, path: str, *, fd: int) -> None:
+        self._fd = fd
+        # A mapping keeps a copy of its descriptor, and a lock lives in every copy: it has to be another one.
+        own = files.open_file(path)
+        try:
+            size_bytes = os.fstat(own).st_size
+            if size_bytes < PAGE_BYTES:
+                # Not left as a hole: one that finds no room on a full disk ends the process that stores.
+                files.write_at(own, bytes(PAGE_BYTES - size_bytes), size_bytes)
+            self._map = mmap.mmap(own, PAGE_BYTES)
+        finally:
+            files.close_file(own)
+        _open_heads.add(self)
+
+    def read(self, *, salt: int) -> Head | None:
+        return decode_head(self._map[:HEAD_BYTES], salt=salt)
+
+    def write(self, tail: Tail, *, salt: int, mark: Location | None = None, bulk: bool = False) -> None:
+        """Write the head: clean, or dirty with the place in the journal behind which the append will be."""
+        files.write_mapped(self._fd, self._map, encode_head(tail, salt=salt, mark=mark, bulk=bulk))
+
+    def close(self) -> None:
+        self._map.close()
+
+
+_open_heads: weakref.WeakSet[MappedHead] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    for head in list(_open_heads):
+        head.close()
+
+
+os.register_at_fork(after_in_child=_close_in_child)

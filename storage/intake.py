@@ -313,10 +313,10 @@ class Intake:
         if batch.keys is None or field is None:
             return batch
         if not self._stores_keys and self._options.key is None:
-            return replace(batch, keys=None)
+            return batch.with_keys(None)
         derived = _derived(batch, field)
         own = [b"null" if key == other else key for key, other in zip(batch.keys, derived, strict=True)]
-        return replace(batch, keys=None if set(own) == {b"null"} else own)
+        return batch.with_keys(None if set(own) == {b"null"} else own)
 
 
 def _derived(batch: RecordBatch, field: str) -> list[bytes]:

@@ -62,6 +62,7 @@ class Journal:
             for lane in range(LANES)
         ]
         self._fds: dict[int, int] = {}
+        self._paths: dict[int, str] = {}
         self.wants_checkpoint = False
 
     def close(self) -> None:
@@ -80,8 +81,8 @@ class Journal:
     @property
     def end(self) -> Location:
         """Where the next record will lie."""
-        tail = self.page.tail
-        return Location(tail.file, tail.position, tail.sequence)
+        sequence, file, position, _ = self.page.tail
+        return Location(file, position, sequence)
 
     def append(self, parts: list[Part], *, now_ms: int) -> Committed:
         """Add one record. It is committed, in order, but durable only after `wait_durable`."""
@@ -95,6 +96,7 @@ class Journal:
             sealed = seal(parts, tail.sequence)
             raw, crc = encode_record(
                 sealed,
+                length=length,
                 salt=self.salt,
                 sequence=tail.sequence,
                 previous_crc=tail.previous_crc,
@@ -115,7 +117,8 @@ class Journal:
     def _fd(self, number: int) -> int:
         fd = self._fds.get(number)
         if fd is None:
-            fd = self._fds[number] = files.open_file(file_path(self.path, number))
+            path = self._paths[number] = file_path(self.path, number)
+            fd = self._fds[number] = files.open_file(path)
         return fd
 
     def leave_file(self) -> None:
@@ -226,7 +229,7 @@ class Journal:
 
     def _sync_file(self, number: int, promise: Sync) -> None:
         try:
-            files.sync(self._fd(number), promise, file_path(self.path, number))
+            files.sync(self._fd(number), promise, self._paths[number])
         except SyncFailedError as error:
             self.fail(str(error.reason))
             raise

@@ -54,7 +54,8 @@ class Part(NamedTuple):
     """What a record does to one log. `previous` is where that log's part before this one lies, `generation`
     is that of the segment's files: a segment that was rewritten since is another one.
 
-    While a record is being made its entries have no sequence yet: `encode_record` gives it to them.
+    While a record is being made its entries have no sequence yet: `seal` gives it to them, and keeps them as
+    they will lie in the index, since each is written to the journal and then there.
     """
 
     kind: Kind
@@ -66,10 +67,16 @@ class Part(NamedTuple):
     data: bytes = b""
     meta: bytes = b""
     generation: int = 0
+    sealed: bytes = b""
 
     @property
     def encoded_bytes(self) -> int:
         return _PART.size + ENTRY_BYTES * len(self.entries) + len(self.data) + len(self.meta)
+
+    @property
+    def index_bytes(self) -> bytes:
+        """The entries as they lie in the index."""
+        return self.sealed or b"".join([entry.encode() for entry in self.entries])
 
 
 class Record(NamedTuple):
@@ -87,24 +94,27 @@ class Record(NamedTuple):
 
 def record_bytes(parts: list[Part]) -> int:
     """How many bytes of a journal file a record of these parts takes."""
-    length = HEADER_BYTES + sum(part.encoded_bytes for part in parts)
+    length = HEADER_BYTES
+    for part in parts:
+        length += part.encoded_bytes
     return -(-length // ALIGNMENT) * ALIGNMENT
 
 
 def seal(parts: list[Part], sequence: int) -> list[Part]:
     """The parts with `sequence` in their entries."""
-    # Building anew from slices costs a third of `_replace`, which asks for every field by name.
-    return [
-        Part(
-            *part[:5], tuple([Entry(*entry[:13], sequence, *entry[14:]) for entry in part.entries]), *part[6:]
-        )
-        for part in parts
-    ]
+    sealed = []
+    for part in parts:
+        # Building anew from slices costs a third of `_replace`, which asks for every field by name.
+        entries = [Entry(*entry[:13], sequence, *entry[14:]) for entry in part.entries]
+        index = b"".join([entry.encode() for entry in entries])
+        sealed.append(Part(*part[:5], tuple(entries), *part[6:9], index))
+    return sealed
 
 
 def encode_record(
     parts: list[Part],
     *,
+    length: int,
     salt: int,
     sequence: int,
     previous_crc: int,
@@ -112,32 +122,26 @@ def encode_record(
     written_ms: int,
     process: int,
 ) -> tuple[bytes, int]:
-    """The bytes of a record of sealed parts, padded to the alignment, and its CRC."""
-    length = record_bytes(parts)
+    """The bytes of a record of sealed parts, padded to `length`, its `record_bytes`, and its CRC."""
     pieces = [
         _HEADER.pack(
             length, salt, sequence, previous_crc, RECORD_VERSION, len(parts), synced, written_ms, process
         )
     ]
     for part in parts:
-        pieces.append(
-            _PART.pack(
-                part.kind,
-                part.generation,
-                len(part.entries),
-                part.log_id,
-                part.segment,
-                part.first_slot,
-                *part.previous,
-                len(part.data),
-                len(part.meta),
-            )
+        header = _PART.pack(
+            part.kind,
+            part.generation,
+            len(part.entries),
+            part.log_id,
+            part.segment,
+            part.first_slot,
+            *part.previous,
+            len(part.data),
+            len(part.meta),
         )
-        pieces.extend(entry.encode() for entry in part.entries)
-        pieces.append(part.data)
-        pieces.append(part.meta)
-    body = b"".join(pieces)
-    body += bytes(length - _CRC.size - len(body))
+        pieces += (header, part.index_bytes, part.data, part.meta)
+    body = b"".join(pieces).ljust(length - _CRC.size, b"\0")
     crc = checksum.value(body)
     return _CRC.pack(crc) + body, crc
 

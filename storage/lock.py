@@ -22,22 +22,30 @@ _LONGEST_PAUSE_SECONDS = 0.002
 
 
 class FileLock:
-    """An exclusive lock on the file at `path`, which is made when it is missing. Not reentrant."""
+    """An exclusive lock on the file at `path`, which is made when it is missing. Not reentrant.
+
+    Once it is held, `size_bytes` is the file's size, and `openings` grows when `fd` is another file's.
+    """
 
     def __init__(self, path: str, *, what: str) -> None:
         self.path = path
         self.what = what
+        self.size_bytes = 0
+        self.openings = 0
         self._mutex = threading.Lock()
         self._open()
         _open_locks.add(self)
 
     def _open(self) -> None:
         self.fd = files.open_file(self.path, create=True)
+        self.openings += 1
 
     def _try_lock(self) -> bool:
         """Lock the file that has the name now: one that somebody removed and made again is another lock."""
         while files.try_lock(self.fd):
-            if not _is_removed(self.fd):
+            status = os.fstat(self.fd)
+            if status.st_nlink:
+                self.size_bytes = status.st_size
                 return True
             if not os.path.isdir(os.path.dirname(self.path)):
                 return True  # gone with its directory, for good: whoever holds it finds out
@@ -56,7 +64,7 @@ class FileLock:
 
     def acquire(self, *, timeout_seconds: float) -> None:
         """Take the lock. Raises `LockTimeoutError`, naming the holder."""
-        if self._mutex.acquire(blocking=False):
+        if self._mutex.acquire(False):
             if self._try_lock():
                 return
             began = time.monotonic()
@@ -83,15 +91,6 @@ class FileLock:
         if self.fd >= 0:
             files.close_file(self.fd)
             self.fd = -1
-
-
-def _is_removed(fd: int) -> bool:
-    """Whether the open file has no name any more."""
-    try:
-        # Not by stat: on recent kernels asking for a file's times makes its next write cost a sync more.
-        return os.readlink(f"/proc/self/fd/{fd}").endswith(" (deleted)")
-    except OSError:
-        return os.fstat(fd).st_nlink == 0
 
 
 class UseLock:

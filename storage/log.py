@@ -23,7 +23,7 @@ from storage.errors import (
     NotYetVisibleError,
     TopicChangedError,
 )
-from storage.head import Head, Tail, read_head, write_head
+from storage.head import PAGE_BYTES, Head, MappedHead, Tail
 from storage.journal import Journal
 from storage.journal_record import NOWHERE, Kind, Location, Part
 from storage.journal_scan import parts_of, read_at
@@ -74,11 +74,16 @@ class Log:
                 raise TopicChangedError(place.topic) from None
             raise DamageError(place.directory, "the partition is missing") from None
         self._segment: Segment | None = None
+        self._head: MappedHead | None = None
+        self._head_opening = 0
         self._ceiling = 0
         self.rolled = False
 
     def close(self) -> None:
         self.lock.close()
+        if self._head is not None:
+            self._head.close()
+            self._head = None
         self._segment = None
 
     def check_current(self) -> None:
@@ -101,21 +106,32 @@ class Log:
 
     def load(self) -> Tail:
         """Under the lock: where the log ends. Finishes what a dead holder of the lock left behind."""
-        head = read_head(self.lock.fd, salt=self.journal.salt)
+        head = self._mapped_head().read(salt=self.journal.salt)
         if head is not None and not head.dirty:
             if head.tail.stuck:
                 self._unstick(head.tail)
             return head.tail
         return self._find_tail(head)
 
+    def _mapped_head(self) -> MappedHead:
+        """Under the lock: the head of the file that the lock is on now, which somebody may have emptied."""
+        lock = self.lock
+        head = self._head
+        if head is None or self._head_opening != lock.openings or lock.size_bytes < PAGE_BYTES:
+            if head is not None:
+                head.close()
+            head = self._head = MappedHead(lock.path, fd=lock.fd)
+            self._head_opening, lock.size_bytes = lock.openings, PAGE_BYTES
+        return head
+
     def mark(self, tail: Tail, *, bulk: bool = False) -> None:
         """Before the journal append: whoever finds this mark looks for the record behind it."""
-        write_head(self.lock.fd, tail, salt=self.journal.salt, mark=self.journal.end, bulk=bulk)
+        self._mapped_head().write(tail, salt=self.journal.salt, mark=self.journal.end, bulk=bulk)
         files.step("head.marked")
 
     def settle(self, tail: Tail) -> None:
         """After the journal append, or instead of it: the tail is known again."""
-        write_head(self.lock.fd, tail, salt=self.journal.salt)
+        self._mapped_head().write(tail, salt=self.journal.salt)
 
     def _find_tail(self, head: Head | None) -> Tail:
         """The tail after a holder of the lock died, or where the head is lost."""
@@ -299,7 +315,7 @@ class Log:
         except LockTimeoutError:
             return
         try:
-            head = read_head(self.lock.fd, salt=self.journal.salt)
+            head = self._mapped_head().read(salt=self.journal.salt)
             if head is not None and not head.dirty:
                 head.tail.stuck = True
                 self.settle(head.tail)

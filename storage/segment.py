@@ -126,14 +126,13 @@ class Segment:
             first = next(entry for entry in part.entries if entry.meta_length)
             files.write_at(self.meta_fd, part.meta, first.meta_position)
         files.step("apply.index")
-        encoded = b"".join([entry.encode() for entry in part.entries])
-        files.write_at(self.index_fd, encoded, part.first_slot * ENTRY_BYTES)
+        files.write_at(self.index_fd, part.index_bytes, part.first_slot * ENTRY_BYTES)
         self.applied_slot = part.first_slot + len(part.entries)
         files.step("applied")
 
     def holds(self, part: Part) -> bool:
         """Whether the part's entries are in the index already."""
-        expected = b"".join([entry.encode() for entry in part.entries])
+        expected = part.index_bytes
         return os.pread(self.index_fd, len(expected), part.first_slot * ENTRY_BYTES) == expected
 
     def sync(self, promise: Sync) -> None:

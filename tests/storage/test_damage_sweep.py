@@ -280,7 +280,9 @@ def test_no_damage_of_a_journal_file_loses_what_was_applied(image: Image) -> Non
 
 @pytest.mark.parametrize("name", ["topics/t/0/head", "journal/epoch"])
 def test_no_damage_of_what_can_be_found_again_loses_anything(image: Image, name: str) -> None:
-    assert [] == sweep(image, name)
+    # A head is followed by zeros that nobody reads: a few of them are enough.
+    used = len(image.files[name].rstrip(b"\0"))
+    assert [] == sweep(image, name, places=[*range(used + 16), len(image.files[name]) - 1])
 
 
 def test_no_damage_of_a_topics_settings_loses_a_message(image: Image) -> None:
