@@ -50,14 +50,17 @@ def _answer(arguments: list[str]) -> int:
 
         sys.stdout.writelines(f"{name}\n" for name in complete(arguments[1:], os.environ))
         return 0
-    # What the imports make lives as long as the process: looking for garbage among it, now and at the end,
-    # costs more than a tenth of a start.
+    # What the imports make lives as long as the process: looking for garbage among it costs more than a tenth
+    # of a start.
     gc.disable()
     from aegis_cli.app import run
 
     gc.freeze()
     gc.enable()
-    return run(arguments)
+    code = run(arguments)
+    # The interpreter looks once more at its end, when all that is left goes anyway.
+    gc.freeze()
+    return code
 
 
 def _report(error: BaseException, *, debug: bool) -> int:
