@@ -14,7 +14,7 @@ import msgspec
 from storage import checksum, files
 from storage.batch import Receipt, RecordBatch
 from storage.entry import HAS_META, Entry
-from storage.errors import OffsetConflictError
+from storage.errors import FencedError, OffsetConflictError
 from storage.files import Sync
 from storage.head import Tail
 from storage.journal import Committed, Journal
@@ -29,11 +29,16 @@ LOGS_MAX = 1024
 
 
 class Write(msgspec.Struct, frozen=True):
-    """Batches for one log. With `expect_offset` the log must end there, or nothing of the append happens."""
+    """Batches for one log. With `expect_offset` the log must end there, or nothing of the append happens.
+
+    With `expect_fence` the newest batch of the log must carry this fence; these carry `fence`, or the same.
+    """
 
     log: Log
     batches: Sequence[RecordBatch]
     expect_offset: int | None = None
+    expect_fence: int | None = None
+    fence: int | None = None
 
 
 class _Plan(msgspec.Struct):
@@ -57,9 +62,9 @@ def append(
 ) -> list[Receipt]:
     """Append to all logs or to none; returns once it is durable (unless told otherwise) and visible.
 
-    The logs must be distinct. Raises `OffsetConflictError`, `TopicChangedError`, `LockTimeoutError`,
-    `DiskFullError` or `StoreFailedError` with nothing stored; `SyncFailedError` in doubt; and
-    `NotYetVisibleError` when it is committed all the same.
+    The logs must be distinct. Raises `OffsetConflictError`, `FencedError`, `TopicChangedError`,
+    `LockTimeoutError`, `DiskFullError` or `StoreFailedError` with nothing stored; `SyncFailedError` in
+    doubt; and `NotYetVisibleError` when it is committed all the same.
     """
     assert 0 < len(writes) <= LOGS_MAX
     journal.check_healthy()
@@ -104,6 +109,9 @@ def _plan(writes: Sequence[Write], *, now_ms: int, durable: bool) -> list[_Plan]
             raise OffsetConflictError(
                 log.place.topic, log.place.partition, write.expect_offset, tail.next_offset
             )
+        if write.expect_fence is not None and write.expect_fence != tail.fence:
+            log.finish_last(tail)
+            raise FencedError(log.place.topic, write.expect_fence, tail.fence)
         data_bytes = sum([len(batch.lines) for batch in write.batches])
         log.roll_if_due(tail, adding_bytes=data_bytes, now_ms=now_ms)
         plan = _lay_out(write, tail, now_ms=now_ms)
@@ -126,6 +134,7 @@ def _lay_out(write: Write, tail: Tail, *, now_ms: int) -> _Plan:
     append_time_ms = max(now_ms, tail.append_time_ms)
     max_timestamp_ms = tail.max_timestamp_ms
     offset, data_position, meta_position = tail.next_offset, tail.data_end, tail.meta_end
+    fence = tail.fence if write.fence is None else write.fence
     entries, data, metas = [], [], []
     for batch in write.batches:
         meta = _encode_meta(batch, offset)
@@ -147,7 +156,7 @@ def _lay_out(write: Write, tail: Tail, *, now_ms: int) -> _Plan:
                 max_timestamp_ms,
                 append_time_ms,
                 0,
-                0,
+                fence,
                 0,
             )
         )

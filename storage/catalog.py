@@ -16,44 +16,47 @@ from storage.entry import IndexHeader
 from storage.errors import DamageError, SettingError, TopicExistsError, TopicNotFoundError
 from storage.files import Sync
 from storage.lock import FileLock
-from storage.names import check_name, suggest
+from storage.names import suggest
 from storage.segment import create_segment
+from storage.shelf import TOPICS, all_names, check_log_name, directory_of, names_of
 from storage.topic import ID_BYTES, TOPIC_FILE, Topic, TopicSettings, log_id, read_topic, render_topic
 
-TOPICS = "topics"
 TRASH = "trash"
 _NEW_PREFIX = ".new-"
 
 
 class Catalog:
-    """The topics of one store. Reading needs no lock; a change takes the lock of the topics directory."""
+    """The topics of one store, and its other logs: topics of one partition under a name of two parts.
+
+    Reading needs no lock; a change takes the lock of the topics directory.
+    """
 
     def __init__(self, store_path: str, *, lock_wait_seconds: float) -> None:
+        self._store_path = store_path
         self._topics_path = os.path.join(store_path, TOPICS)
         self._trash_path = os.path.join(store_path, TRASH)
         self._lock_wait_seconds = lock_wait_seconds
 
     # -- reading --------------------------------------------------------------------------------------
 
-    def names(self) -> list[str]:
-        """The names of all topics, sorted."""
-        with os.scandir(self._topics_path) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    def names(self, kind: str = TOPICS) -> list[str]:
+        """The names of all topics, or of all logs of a kind, sorted."""
+        return names_of(self._store_path, kind)
 
     def topic(self, name: str) -> Topic:
         """The topic of this name. Raises `InvalidNameError`, `TopicNotFoundError`, `DamageError`."""
-        check_name(name)
+        check_log_name(name)
         try:
-            return read_topic(os.path.join(self._topics_path, name))
+            return read_topic(directory_of(self._store_path, name), name)
         except (FileNotFoundError, NotADirectoryError):
             raise TopicNotFoundError(name, suggest(name, self.names())) from None
 
     def find(self, wanted_log_id: bytes) -> str | None:
         """The directory of a log, or `None` where its topic is deleted or damaged."""
         wanted, partition = wanted_log_id[:ID_BYTES], int.from_bytes(wanted_log_id[ID_BYTES:], "big")
-        for name in self.names():
+        for name in all_names(self._store_path):
             try:
-                topic = read_topic(os.path.join(self._topics_path, name))
+                topic = read_topic(directory_of(self._store_path, name), name)
             except (FileNotFoundError, DamageError):
                 continue
             if topic.topic_id == wanted:
@@ -62,9 +65,9 @@ class Catalog:
 
     def check_readable(self) -> None:
         """Raise `DamageError` if the settings of some topic cannot be read."""
-        for name in self.names():
+        for name in all_names(self._store_path):
             try:
-                read_topic(os.path.join(self._topics_path, name))
+                read_topic(directory_of(self._store_path, name), name)
             except (FileNotFoundError, NotADirectoryError):
                 continue
 
@@ -84,26 +87,34 @@ class Catalog:
 
     def create(self, name: str, settings: TopicSettings, *, now_ms: int) -> Topic:
         """Make a topic. Raises `InvalidNameError`, `SettingError`, `TopicExistsError`."""
-        check_name(name)
+        check_log_name(name)
+        target = directory_of(self._store_path, name)
         settings.check()
         with self._locked():
-            for existing in self.names():
-                if existing.lower() == name.lower():
-                    raise TopicExistsError(name, existing)
+            parent, own_name = os.path.split(target)
+            self._make_shelf(parent)
+            for existing in self.names(os.path.basename(parent)):
+                if existing.lower() == own_name.lower():
+                    raise TopicExistsError(own_name, existing)
             topic_id = os.urandom(ID_BYTES)
-            self._remove_unfinished()
-            new = os.path.join(self._topics_path, _NEW_PREFIX + topic_id.hex())
+            _remove_unfinished(parent)
+            new = os.path.join(parent, _NEW_PREFIX + topic_id.hex())
             files.make_directory(new)
             for partition in range(settings.partitions):
                 _make_partition(new, topic_id, partition, now_ms=now_ms)
             files.replace_file(
                 os.path.join(new, TOPIC_FILE), render_topic(topic_id, settings), Sync.TOPIC_CREATE
             )
-            target = os.path.join(self._topics_path, name)
             files.step("topic.create")
             files.rename(new, target)
-            files.sync_directory(self._topics_path, Sync.TOPIC_CREATE)
-            return read_topic(target)
+            files.sync_directory(parent, Sync.TOPIC_CREATE)
+            return read_topic(target, name)
+
+    def _make_shelf(self, path: str) -> None:
+        """Make the directory for logs of a kind, before the first of them."""
+        if not os.path.isdir(path):
+            files.make_directory(path)
+            files.sync_directory(self._store_path, Sync.TOPIC_CREATE)
 
     def alter(
         self,
@@ -171,7 +182,7 @@ class Catalog:
                 trashed = os.path.join(self._trash_path, topic.topic_id.hex())
                 files.rename(topic.directory, trashed)
                 files.sync_directory(self._trash_path, Sync.TOPIC_DELETE)
-                files.sync_directory(self._topics_path, Sync.TOPIC_DELETE)
+                files.sync_directory(os.path.dirname(topic.directory), Sync.TOPIC_DELETE)
                 files.step("topic.deleted")
             self.empty_trash()
 
@@ -180,10 +191,11 @@ class Catalog:
         for name in os.listdir(self._trash_path):
             _remove_tree(os.path.join(self._trash_path, name))
 
-    def _remove_unfinished(self) -> None:
-        for name in os.listdir(self._topics_path):
-            if name.startswith(_NEW_PREFIX):
-                _remove_tree(os.path.join(self._topics_path, name))
+
+def _remove_unfinished(parent: str) -> None:
+    for name in os.listdir(parent):
+        if name.startswith(_NEW_PREFIX):
+            _remove_tree(os.path.join(parent, name))
 
 
 def _make_partition(topic_directory: str, topic_id: bytes, partition: int, *, now_ms: int) -> None:

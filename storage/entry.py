@@ -20,7 +20,7 @@ HAS_META = 2
 SPARSE_OFFSETS = 4
 
 # version, flags, reserved, base, last, count, data crc, data position, data length, meta position,
-# meta length, meta crc, first timestamp, max timestamp, append time, sequence, producer, producer sequence
+# meta length, meta crc, first timestamp, max timestamp, append time, sequence, fence, reserved
 _BODY = struct.Struct("<BBHQQIIQQQIIqqqQQQ16x")
 _CRC = struct.Struct("<I")
 # magic, version, reserved, log id, base offset, generation, created
@@ -29,6 +29,8 @@ _HEADER = struct.Struct("<8sB3x16sQIq76x")
 
 class Entry(NamedTuple):
     """One batch: where its lines and its metadata lie and what they hold. Times are milliseconds UTC.
+
+    `fence` is the number under which it was appended, see `storage.append.Write`; in topics it is 0.
 
     A named tuple, not a dataclass, since readers decode thousands at a time straight from the file.
     """
@@ -47,8 +49,8 @@ class Entry(NamedTuple):
     max_timestamp_ms: int
     append_time_ms: int
     sequence: int
-    producer_id: int
-    producer_sequence: int
+    fence: int
+    reserved: int
 
     @property
     def data_end(self) -> int:

@@ -131,6 +131,25 @@ class TopicChangedError(ConflictError):
         super().__init__(f"topic '{name}' was deleted or recreated meanwhile; open it again")
 
 
+class TransactionEndedError(ConflictError):
+    """The transaction was committed or dropped already."""
+
+    def __init__(self) -> None:
+        super().__init__("the transaction has ended already; begin another one")
+
+
+class FencedError(ConflictError):
+    """Somebody else owns the log by now: its generation is another than the one that the append relies on."""
+
+    def __init__(self, name: str, expected: int, actual: int) -> None:
+        self.name = name
+        self.expected = expected
+        self.actual = actual
+        super().__init__(
+            f"'{name}' is at generation {actual}, not {expected}; somebody else has taken over, read it again"
+        )
+
+
 class OffsetConflictError(ConflictError):
     """A conditional append found the log at another offset than expected."""
 

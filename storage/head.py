@@ -21,12 +21,12 @@ from storage.journal_record import NOWHERE, Location
 HEAD_FILE = "head"
 _CRC = struct.Struct("<I")
 # version, flags, salt, process, next offset, segment, next slot, data end, meta end, max timestamp,
-# append time, segment created, data/index/meta allocated, last record, mark
-_BODY = struct.Struct("<BB2xQI4xQQQQQqqqQQQIIQIIQ")
+# append time, segment created, data/index/meta allocated, last record, mark, fence
+_BODY = struct.Struct("<BB2xQI4xQQQQQqqqQQQIIQIIQQ")
 HEAD_BYTES = _CRC.size + _BODY.size
 # What a process maps. The rest of the file is zeros.
 PAGE_BYTES = 4096
-_VERSION = 1
+_VERSION = 2
 _DIRTY = 1
 _BULK = 2
 _STUCK = 4
@@ -36,7 +36,8 @@ class Tail(msgspec.Struct):
     """Where a partition ends. Mutable: it is the working state of the process that holds the lock.
 
     `next_slot`, `data_end` and `meta_end` belong to the segment of base `segment`; `*_allocated` is how far
-    its blocks are reserved; `last` is where the partition's newest record lies in the journal.
+    its blocks are reserved; `last` is where the partition's newest record lies in the journal; `fence` is
+    that of the newest batch.
     """
 
     next_offset: int
@@ -52,6 +53,7 @@ class Tail(msgspec.Struct):
     meta_allocated: int = 0
     last: Location = NOWHERE
     stuck: bool = False
+    fence: int = 0
 
     def begin_segment(self, base_offset: int, *, created_ms: int) -> None:
         """Go into an empty segment. `base_offset` may be above the next offset: those between are skipped."""
@@ -93,6 +95,7 @@ def encode_head(tail: Tail, *, salt: int, mark: Location | None = None, bulk: bo
         tail.meta_allocated,
         *tail.last,
         *(mark or NOWHERE),
+        tail.fence,
     )
     return _CRC.pack(checksum.value(body)) + body
 
@@ -110,6 +113,7 @@ def decode_head(raw: bytes, *, salt: int) -> Head | None:
     tail = Tail(*f[4:15])
     tail.last = Location(*f[15:18])
     tail.stuck = bool(flags & _STUCK)
+    tail.fence = f[21]
     return Head(tail, bool(flags & _DIRTY), bool(flags & _BULK), Location(*f[18:21]), f[3])
 
 

@@ -6,7 +6,6 @@ import os
 from collections import deque
 from dataclasses import dataclass
 
-from storage.catalog import TOPICS
 from storage.epoch import read_epoch
 from storage.errors import DamageError
 from storage.journal_file import Replayed
@@ -15,6 +14,7 @@ from storage.journal_scan import scan
 from storage.opening import check_format
 from storage.recovery import newest_salt
 from storage.shared_page import peek
+from storage.shelf import all_names, directory_of
 from storage.topic import ID_BYTES, read_topic
 
 # More records than this are not held in memory; the newest are shown.
@@ -115,12 +115,10 @@ def _part(part: Part, names: dict[bytes, str]) -> PartListing:
 
 def _topic_names(path: str) -> dict[bytes, str]:
     names = {}
-    topics = os.path.join(path, TOPICS)
-    for name in os.listdir(topics):
-        if not name.startswith("."):
-            try:
-                topic = read_topic(os.path.join(topics, name))
-            except (DamageError, OSError):
-                continue
-            names[topic.topic_id] = name
+    for name in all_names(path):
+        try:
+            topic = read_topic(directory_of(path, name), name)
+        except (DamageError, OSError):
+            continue
+        names[topic.topic_id] = name
     return names

@@ -341,6 +341,7 @@ def advance(tail: Tail, part: Part, location: Location) -> None:
     tail.meta_end = last.meta_end
     tail.max_timestamp_ms = last.max_timestamp_ms
     tail.append_time_ms = last.append_time_ms
+    tail.fence = last.fence
     tail.last = location
 
 
@@ -362,11 +363,13 @@ def tail_of_index(directory: str) -> Tail:
         tail.meta_end = entry.meta_end
         tail.max_timestamp_ms = entry.max_timestamp_ms
         tail.append_time_ms = entry.append_time_ms
+        tail.fence = entry.fence
     elif len(bases) > 1:
         before = Segment(directory, bases[-2]).last_entry()
         if before is not None:
             tail.max_timestamp_ms = before[1].max_timestamp_ms
             tail.append_time_ms = before[1].append_time_ms
+            tail.fence = before[1].fence
     return tail
 
 

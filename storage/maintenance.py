@@ -22,6 +22,7 @@ from storage.replay import finish_trim, trim
 from storage.segment import data_path, index_path, meta_path, segment_bases
 
 if TYPE_CHECKING:
+    from storage.log import LogPlace
     from storage.store import Store
     from storage.topic import Topic
 
@@ -95,6 +96,28 @@ class Maintenance:
         finally:
             self._lock.release()
 
+    def trim_if_idle(self, topic: Topic, partition: int, *, before_offset: int) -> None:
+        """Remove the segments that hold nothing from `before_offset` on, unless somebody is at it."""
+        if not self._lock.try_acquire():
+            return
+        try:
+            place = topic.place(partition)
+            finish_trim(place.directory)
+            bases = segment_bases(place.directory)
+            start = max((base for base in bases if base <= before_offset), default=bases[0])
+            if start > bases[0]:
+                self._trim(place, start, now_ms=self._store.clock_ms())
+        finally:
+            self._lock.release()
+
+    def _trim(self, place: LogPlace, new_start_offset: int, *, now_ms: int) -> None:
+        journal = self._store.journal
+        part = Part(Kind.TRIM, place.log_id, segment=new_start_offset)
+        committed = journal.append([part], now_ms=now_ms)
+        # A power cut may undo some removals and not others: only the record says where the log starts.
+        journal.wait_durable(committed.location.sequence)
+        trim(place.directory, new_start_offset)
+
     def _checkpoint(self) -> None:
         try:
             checkpoint(self._store.journal, self._store.catalog.find)
@@ -103,17 +126,11 @@ class Maintenance:
             raise
 
     def _clean(self, topic: Topic, *, now_ms: int) -> list[Removal]:
-        journal = self._store.journal
         for partition in range(topic.partitions):
             finish_trim(topic.partition_directory(partition))
         removals = overdue(topic, now_ms=now_ms)
         for removal in removals:
-            place = topic.place(removal.partition)
-            part = Part(Kind.TRIM, place.log_id, segment=removal.new_start_offset)
-            committed = journal.append([part], now_ms=now_ms)
-            # A power cut may undo some removals and not others: only the record says where the log starts.
-            journal.wait_durable(committed.location.sequence)
-            trim(place.directory, removal.new_start_offset)
+            self._trim(topic.place(removal.partition), removal.new_start_offset, now_ms=now_ms)
         return removals
 
 

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from storage import files
-from storage.catalog import TOPICS, TRASH
+from storage.catalog import TRASH
 from storage.epoch import Epoch, Identity, current_identity, read_epoch
 from storage.errors import (
     LockTimeoutError,
@@ -24,12 +24,13 @@ from storage.errors import (
 from storage.files import Sync
 from storage.lock import UseLock, holder_of
 from storage.shared_page import SharedPage, create_page, open_page
+from storage.shelf import KINDS, TOPICS
 
 STORE_FILE = "aegis.toml"
 FORMAT_READ = 1
 FORMAT_WRITE = 1
 _JOURNAL = "journal"
-_OWN_NAMES = {_JOURNAL, TOPICS, TRASH, "quarantine", "groups", "producers", "pipelines", "captures", "events"}
+_OWN_NAMES = {_JOURNAL, TOPICS, TRASH, "quarantine", *KINDS}
 _PAUSE_SECONDS = 0.002
 _VOUCHED_SECONDS = 0.1
 # From linux/magic.h and the file systems' own headers: locks or syncs that do not reach what is shared.

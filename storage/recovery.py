@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass, field
 
 from storage import files, journal_file
-from storage.catalog import TOPICS, Catalog
+from storage.catalog import Catalog
 from storage.ceiling import AHEAD_OFFSETS, read_ceiling
 from storage.entry import ENTRY_BYTES, IndexHeader
 from storage.epoch import Epoch, Identity, new_salt, read_epoch, write_epoch
@@ -30,6 +30,7 @@ from storage.quarantine import set_aside
 from storage.replay import Replay
 from storage.segment import Segment, create_segment, data_path, segment_bases
 from storage.shared_page import SharedPage, Tail
+from storage.shelf import all_names, directory_of
 from storage.topic import read_topic
 
 
@@ -130,12 +131,9 @@ def _replay(journal_path: str, salt: int, catalog: Catalog, findings: _Findings)
 
 def _settle_logs(store_path: str, findings: _Findings, coming_salt: int) -> None:
     """Bring the end of every log in order: what counts, where it goes on, and a head that says so."""
-    topics = os.path.join(store_path, TOPICS)
-    for name in sorted(os.listdir(topics)):
-        if name.startswith("."):
-            continue
+    for name in all_names(store_path):
         try:
-            topic = read_topic(os.path.join(topics, name))
+            topic = read_topic(directory_of(store_path, name), name)
         except (DamageError, FileNotFoundError, NotADirectoryError):
             continue  # reported by whoever opens it; its logs are left as they are
         for partition in range(topic.partitions):

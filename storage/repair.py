@@ -30,6 +30,7 @@ from storage.repair_log import Repair, repair_log, repair_of
 from storage.repair_settings import damaged_topics, rewrite_store_file, rewrite_topic_file
 from storage.replay import Replay
 from storage.segment import Segment, segment_bases
+from storage.shelf import all_names
 from storage.store import Store
 from storage.topic import TOPIC_FILE, Topic
 from storage.verify import looks_like_a_store, verify_log
@@ -126,7 +127,7 @@ def _repair_open(store: Store, *, lock_wait_seconds: float) -> Iterator[Repair]:
 
 def _readable_topics(store: Store) -> list[Topic]:
     topics = []
-    for name in store.topics():
+    for name in all_names(store.path):
         try:
             topics.append(store.topic(name))
         except DamageError:

@@ -11,12 +11,12 @@ import os
 import msgspec
 
 from storage import files, toml
-from storage.catalog import TOPICS
 from storage.entry import ENTRY_BYTES, decode_header
 from storage.errors import DamageError, SettingError
 from storage.opening import STORE_FILE, render_store_file
 from storage.quarantine import QUARANTINE
 from storage.segment import index_path, segment_bases
+from storage.shelf import all_names, directory_of
 from storage.topic import ID_BYTES, TOPIC_FILE, TopicSettings, read_topic, render_topic, settings_of
 
 _FILE_BYTES_MAX = 1 << 20
@@ -33,10 +33,9 @@ def rewrite_store_file(store_path: str) -> str:
 def damaged_topics(store_path: str) -> list[str]:
     """The directories of topics whose settings are missing, cannot be read, or have another topic's id."""
     found = []
-    topics = os.path.join(store_path, TOPICS)
-    for name in sorted(os.listdir(topics)):
-        directory = os.path.join(topics, name)
-        if name.startswith(".") or not os.path.isdir(directory):
+    for name in all_names(store_path):
+        directory = directory_of(store_path, name)
+        if not os.path.isdir(directory):
             continue
         try:
             topic_id = read_topic(directory).topic_id

@@ -37,15 +37,16 @@ from storage.head import read_head
 from storage.journal import Journal
 from storage.keys import partition_for
 from storage.log import Log
+from storage.message import record_of
 from storage.opening import OpenStore, check_file_system, check_format, create_store, open_store
 from storage.topic import Topic, TopicSettings
 
 if TYPE_CHECKING:
     from storage.maintenance import Maintenance
     from storage.reader import Gap, LogReader
+    from storage.transaction import Transaction
 
 _TOPIC_RETRIES = 5
-_encode = msgspec.json.Encoder().encode
 
 
 def clock_ms() -> int:
@@ -54,12 +55,17 @@ def clock_ms() -> int:
 
 
 class Append(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes to one partition in an atomic append. With `expect_offset` the partition must end there."""
+    """What goes to one partition in an atomic append. With `expect_offset` the partition must end there.
+
+    `expect_fence` and `fence` are for logs whose owners change, see `storage.append.Write`.
+    """
 
     topic: str
     partition: int
     batches: Sequence[RecordBatch]
     expect_offset: int | None = None
+    expect_fence: int | None = None
+    fence: int | None = None
 
 
 class Store:
@@ -216,30 +222,31 @@ class Store:
         timestamp_ms: int | None = None,
     ) -> Receipt:
         """Publish one message, durably and visibly; `value` is anything that JSON can say."""
-        raw_key = None if key is None else _encode(key)
-        header_list = None
-        if headers:
-            header_list = [_encode([{"key": name, "value": text} for name, text in headers.items()])]
-        lines = _encode(value) + b"\n"
-        field = (self._topics.get(topic) or self.topic(topic)).settings.key
-        if field is not None:
-            # A declared key is read out of the value: it chooses the partition and is not stored again.
-            from storage.keys import keys_of_lines
-
-            declared = keys_of_lines(lines, field)[0]
-            if partition is None:
-                partition = self.choose_partition(topic, raw_key or declared)
-            raw_key = None if raw_key == declared else raw_key
-        batch = RecordBatch(
-            lines=lines,
-            count=1,
-            keys=None if raw_key is None else [raw_key],
-            headers=header_list,
-            timestamps_ms=None if timestamp_ms is None else [timestamp_ms],
+        number, batch = self.message(
+            topic, value, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms
         )
-        if partition is None:
-            partition = self.choose_partition(topic, raw_key)
-        return self.append([Append(topic=topic, partition=partition, batches=[batch])])[0]
+        return self.append([Append(topic=topic, partition=number, batches=[batch])])[0]
+
+    def transaction(self) -> Transaction:
+        """Messages to several topics, and changes of state, all or nothing: see `storage.transaction`."""
+        from storage.transaction import Transaction
+
+        return Transaction(self)
+
+    def message(
+        self,
+        topic: str,
+        value: object,
+        *,
+        key: str | int | float | None = None,
+        headers: Mapping[str, str] | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> tuple[int, RecordBatch]:
+        """The record that `publish` would append, and the partition that it would choose."""
+        field = (self._topics.get(topic) or self.topic(topic)).settings.key
+        batch, chosen_by = record_of(value, key=key, headers=headers, timestamp_ms=timestamp_ms, field=field)
+        return self.choose_partition(topic, chosen_by) if partition is None else partition, batch
 
     def choose_partition(self, topic: str, key: bytes | None = None) -> int:
         """The partition for a key (raw JSON text), or the next in turn for a batch without."""
@@ -248,11 +255,9 @@ class Store:
             return 0
         if key is not None:
             return partition_for(key, partitions)
-        turn = self._turns.get(topic)
-        if turn is None:
-            start = int.from_bytes(os.urandom(2), "little")
-            turn = self._turns[topic] = itertools.count(start)
-        return next(turn) % partitions
+        if topic not in self._turns:
+            self._turns[topic] = itertools.count(int.from_bytes(os.urandom(2), "little"))
+        return next(self._turns[topic]) % partitions
 
     def append(self, appends: Sequence[Append]) -> list[Receipt]:
         """Append to several partitions, all or nothing; durable and visible when it returns.
@@ -270,6 +275,8 @@ class Store:
                     log=self._log(item.topic, item.partition),
                     batches=item.batches,
                     expect_offset=item.expect_offset,
+                    expect_fence=item.expect_fence,
+                    fence=item.fence,
                 )
                 for item in appends
             ]

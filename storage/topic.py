@@ -125,8 +125,11 @@ def _toml_string(text: str) -> str:
     return f'"{escaped}"'
 
 
-def read_topic(directory: str) -> Topic:
-    """Read a topic. Raises FileNotFoundError where there is none, `DamageError` for what is not one."""
+def read_topic(directory: str, name: str | None = None) -> Topic:
+    """Read a topic, called like its directory unless `name` says otherwise.
+
+    Raises FileNotFoundError where there is none, `DamageError` for what is not one.
+    """
     path = os.path.join(directory, TOPIC_FILE)
     stamp = settings_stamp(path)
     with open(path, "rb") as file:
@@ -141,7 +144,7 @@ def read_topic(directory: str) -> Topic:
     except (ValueError, KeyError, TypeError, SettingError) as error:
         raise DamageError(path, f"it is not a topic's settings ({error})") from error
     return Topic(
-        name=os.path.basename(directory),
+        name=name or os.path.basename(directory),
         directory=directory,
         topic_id=topic_id,
         settings=settings,

@@ -12,20 +12,20 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from storage.catalog import TOPICS, TRASH
+from storage.catalog import TRASH
 from storage.errors import DamageError, NotAStoreError
 from storage.finding import Finding, Kind, Severity
 from storage.names import NAME_CHARACTERS_MAX
 from storage.opening import STORE_FILE, check_format
 from storage.quarantine import QUARANTINE
 from storage.quarantine_note import Note, key_of, read_notes
+from storage.shelf import KINDS, MEMBERS, TOPICS
 from storage.topic import TOPIC_FILE, Topic, log_id, read_topic
 from storage.verify_journal import JournalState, verify_journal
 from storage.verify_partition import Surroundings, verify_partition
 from storage.verify_time import time_ahead
 
-_KNOWN = {STORE_FILE, "journal", TOPICS, TRASH, QUARANTINE}
-_RESERVED = {"groups", "producers", "pipelines", "captures", "events"}
+_KNOWN = {STORE_FILE, "journal", TOPICS, TRASH, QUARANTINE, *KINDS}
 _NOTHING = "nothing has to be done"
 _REPLAYED = f"{_NOTHING}; the next opening of the store writes it again from the journal"
 # What a live record of the journal brings back when it is applied again.
@@ -44,9 +44,10 @@ def verify(store_path: str | os.PathLike[str]) -> Iterator[Finding]:
     for finding in verify_journal(path, state):
         yield _judged(finding, b"", state, notes)
     yield from _strange_entries(path)
-    topics = os.path.join(path, TOPICS)
-    for name in sorted(os.listdir(topics)):
-        yield from _verify_entry(os.path.join(topics, name), name, state, notes)
+    for kind in (TOPICS, *KINDS):
+        shelf = os.path.join(path, kind)
+        for name in sorted(os.listdir(shelf)) if kind == TOPICS or os.path.isdir(shelf) else []:
+            yield from _verify_entry(os.path.join(shelf, name), name, kind, state, notes)
 
 
 def looks_like_a_store(path: str) -> bool:
@@ -71,7 +72,7 @@ def _store_settings(path: str) -> Iterator[Finding]:
 
 def _strange_entries(path: str) -> Iterator[Finding]:
     for name in sorted(os.listdir(path)):
-        if name not in _KNOWN | _RESERVED:
+        if name not in _KNOWN:
             yield _notice(
                 Kind.UNKNOWN_FILE, os.path.join(path, name), "no file of a store", "move it elsewhere"
             )
@@ -84,9 +85,9 @@ def _strange_entries(path: str) -> Iterator[Finding]:
 
 
 def _verify_entry(
-    path: str, name: str, state: JournalState, notes: dict[tuple[object, ...], Note]
+    path: str, name: str, kind: str, state: JournalState, notes: dict[tuple[object, ...], Note]
 ) -> Iterator[Finding]:
-    """What lies in the directory of the topics under one name."""
+    """What lies in the directory of the topics, or of a kind of logs, under one name."""
     if name == ".lock":
         return
     if name.startswith("."):
@@ -98,7 +99,7 @@ def _verify_entry(
         return
     settings_path = os.path.join(path, TOPIC_FILE)
     try:
-        topic = read_topic(path)
+        topic = read_topic(path, name if kind == TOPICS else f"{kind}/{name}")
     except FileNotFoundError:
         # Deleted while we looked, or really without its settings.
         if os.path.isdir(path):
@@ -113,7 +114,7 @@ def verify_topic(
     topic: Topic, state: JournalState, notes: dict[tuple[object, ...], Note]
 ) -> Iterator[Finding]:
     """Everything that is wrong with one topic. `state` is what the journal was found to be."""
-    known = {str(partition) for partition in range(topic.partitions)} | {TOPIC_FILE}
+    known = {str(partition) for partition in range(topic.partitions)} | {TOPIC_FILE, MEMBERS}
     for name in sorted(os.listdir(topic.directory)):
         if name not in known:
             path = os.path.join(topic.directory, name)
