@@ -19,8 +19,9 @@ from storage.checksum import Check
 from storage.entry import Entry
 from storage.errors import NotFoundError, TopicChangedError, TopicNotFoundError
 from storage.output import Output
-from storage.reader import Cursor, Gap, LogReader, ReadSegment, Run
-from storage.segment import data_path, index_path, segment_bases
+from storage.read_segment import ReadSegment
+from storage.reader import Cursor, Gap, LogReader, Run
+from storage.segment import index_path, segment_bases
 from storage.store import Store
 from storage.topic import Topic
 from storage.watch import Watch, open_watch
@@ -308,46 +309,48 @@ class _Consumer:
         self._done.records += wanted.count
 
     def _copy(self, reader: LogReader, segment: ReadSegment, entries: list[Entry]) -> None:
-        """Check whole batches that lie together, and move their bytes."""
-        if len(entries) == 1 and entries[0].data_length > _RUN_BYTES:
-            good = self._check_large(segment, entries[0])
-            raw = b""
-        else:
-            first, last = entries[0], entries[-1]
-            raw = os.pread(segment.data_fd, last.data_end - first.data_position, first.data_position)
-            origin = first.data_position
-            good = len(entries)
-            for index, entry in enumerate(entries):
-                at = entry.data_position - origin
-                lines = raw if good == 1 else raw[at : at + entry.data_length]
-                if len(lines) != entry.data_length or not checksum.matches(
+        """Check whole batches that lie together, and move the bytes of those that are good."""
+        origin = entries[0].data_position
+        large = len(entries) == 1 and entries[0].data_length > _RUN_BYTES
+        raw = b"" if large else segment.read_lines(origin, entries[-1].data_end - origin)
+        good: list[Entry] = []
+        for entry in entries:
+            at = entry.data_position - origin
+            if large:
+                whole = self._check_large(segment, entry)
+            else:
+                lines = raw if len(entries) == 1 else raw[at : at + entry.data_length]
+                whole = len(lines) == entry.data_length and checksum.matches(
                     Check.BATCH_DATA, entry.data_crc, lines
-                ):
-                    good = index
-                    break
-        if good:
-            first, last = entries[0], entries[good - 1]
-            length = last.data_end - first.data_position
-            if not self._output.send(segment.data_fd, first.data_position, length):
-                if raw:
-                    self._output.write(raw if len(raw) == length else raw[:length])
-                else:
-                    self._write_large(segment, first)
-            self._done.records += sum(entry.record_count for entry in entries[:good])
-        if good < len(entries):
-            bad = entries[good]
-            path = data_path(reader.directory, segment.base_offset)
-            reason = "messages do not match their checksum"
-            self._gap(reader.gap(bad.base_offset, bad.last_offset + 1, reason, path))
-            if good + 1 < len(entries):
-                self._copy(reader, segment, entries[good + 1 :])
+                )
+            if whole:
+                good.append(entry)
+                continue
+            self._move(segment, good, raw, origin)
+            good = []
+            self._gap(reader.unreadable(segment, entry))
+        self._move(segment, good, raw, origin)
 
-    def _check_large(self, segment: ReadSegment, entry: Entry) -> int:
+    def _move(self, segment: ReadSegment, entries: list[Entry], raw: bytes, origin: int) -> None:
+        """Hand out batches that lie together and were checked. `raw` holds them, but for a large one."""
+        if not entries:
+            return
+        position = entries[0].data_position
+        length = entries[-1].data_end - position
+        if not self._output.send(segment.data_fd, position, length):
+            if raw:
+                at = position - origin
+                self._output.write(raw if len(raw) == length else raw[at : at + length])
+            else:
+                self._write_large(segment, entries[0])
+        self._done.records += sum(entry.record_count for entry in entries)
+
+    def _check_large(self, segment: ReadSegment, entry: Entry) -> bool:
         crc = 0
         for position in range(entry.data_position, entry.data_end, _PIECE_BYTES):
             length = min(_PIECE_BYTES, entry.data_end - position)
-            crc = checksum.extend(crc, os.pread(segment.data_fd, length, position))
-        return int(checksum.agrees(Check.BATCH_DATA, entry.data_crc, crc))
+            crc = checksum.extend(crc, segment.read_lines(position, length))
+        return checksum.agrees(Check.BATCH_DATA, entry.data_crc, crc)
 
     def _write_large(self, segment: ReadSegment, entry: Entry) -> None:
         for position in range(entry.data_position, entry.data_end, _PIECE_BYTES):

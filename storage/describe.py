@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from storage.entry import Entry
 from storage.errors import DamageError, TopicChangedError
 from storage.lock import describe_process
-from storage.reader import ReadSegment
+from storage.read_segment import ReadSegment
 from storage.segment import data_path, index_path, meta_path, segment_bases
 from storage.topic import Topic, TopicSettings
 

@@ -23,6 +23,7 @@
     ├── SyncFailedError
     ├── NotYetVisibleError        committed, but applying it failed
     └── DamageError               a checksum that fails on what was committed
+        └── FileMissingError      a file of a log is not there
 
 A message is one line, lower case, without a full stop: what is wrong, with which object, and after a
 semicolon what to do. The fields carry the same facts for programs.
@@ -273,3 +274,10 @@ class DamageError(StorageError):
         self.path = path
         self.reason = reason
         super().__init__(f"{path} is damaged: {reason}; run 'aegis store verify'")
+
+
+class FileMissingError(DamageError, FileNotFoundError):
+    """A file that a log needs is not there; a `FileNotFoundError` too, for who knows why it may be gone."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "it is missing")

@@ -17,7 +17,7 @@ from storage.entry import Entry
 from storage.errors import SyncFailedError
 from storage.journal_record import Kind, Part
 from storage.lock import FileLock
-from storage.reader import ReadSegment
+from storage.read_segment import ReadSegment
 from storage.replay import finish_trim, trim
 from storage.segment import data_path, index_path, meta_path, segment_bases
 
@@ -126,7 +126,8 @@ class Maintenance:
             raise
 
     def _clean(self, topic: Topic, *, now_ms: int) -> list[Removal]:
-        for partition in range(topic.partitions):
+        for partition in range(topic.partitions) if topic.is_trimmed else ():
+            # Elsewhere nobody removed messages: they are lost, and their index says which.
             finish_trim(topic.partition_directory(partition))
         removals = overdue(topic, now_ms=now_ms)
         for removal in removals:
@@ -136,8 +137,7 @@ class Maintenance:
 
 def overdue(topic: Topic, *, now_ms: int) -> list[Removal]:
     """What the topic's retention no longer keeps, a removal a partition."""
-    settings = topic.settings
-    if settings.retention_ms is None and settings.retention_bytes is None:
+    if not topic.settings.has_retention:
         return []
     removals = []
     for partition in range(topic.partitions):

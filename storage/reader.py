@@ -12,16 +12,13 @@ import time
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from storage import checksum
 from storage.batch import Batch
-from storage.checksum import Check
-from storage.entry import ENTRY_BYTES, HAS_META, Entry, decode_entry
+from storage.entry import ENTRY_BYTES, Entry, decode_entry
 from storage.errors import DamageError, PartitionNotFoundError, TopicChangedError
-from storage.meta import Columns, decode_columns
+from storage.read_segment import ReadSegment
 from storage.segment import data_path, index_path, meta_path, segment_bases
 from storage.topic import TOPIC_FILE, Topic
 
-_BLOCK_SLOTS = 1024
 # Writing an entry takes microseconds; one that is still torn after this will stay so.
 _TORN_SECONDS = 0.02
 # How often a directory is listed again when what it named is gone by the time it is opened.
@@ -39,108 +36,6 @@ class Gap:
     reason: str
     path: str
     damage: bool = True
-
-
-class ReadSegment:
-    """The files of one segment, open for reading: whoever holds them can finish them, whatever happens."""
-
-    def __init__(self, directory: str, base_offset: int, *, without_data: bool = False) -> None:
-        self.base_offset = base_offset
-        self.directory = directory
-        self._meta_fd = -1
-        self.index_fd = os.open(index_path(directory, base_offset), os.O_RDONLY | os.O_CLOEXEC)
-        self.data_fd = -1
-        if not without_data:
-            self.data_fd = os.open(data_path(directory, base_offset), os.O_RDONLY | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        for fd in (getattr(self, "index_fd", -1), getattr(self, "data_fd", -1), self._meta_fd):
-            if fd >= 0:
-                os.close(fd)
-
-    def slot_count(self) -> int:
-        return os.fstat(self.index_fd).st_size // ENTRY_BYTES
-
-    def entry(self, slot: int) -> Entry | None:
-        return decode_entry(os.pread(self.index_fd, ENTRY_BYTES, slot * ENTRY_BYTES))
-
-    def block(self, slot: int) -> list[Entry | None]:
-        """The entries from `slot` on, at most a block of them; `None` for one that is torn or damaged."""
-        raw = os.pread(self.index_fd, _BLOCK_SLOTS * ENTRY_BYTES, slot * ENTRY_BYTES)
-        return [
-            decode_entry(raw[at : at + ENTRY_BYTES])
-            for at in range(0, len(raw) - ENTRY_BYTES + 1, ENTRY_BYTES)
-        ]
-
-    def slot_of(self, offset: int) -> int:
-        """The first slot whose batch reaches to `offset` or beyond; the slot after the last if none does."""
-        low, high = 1, self.slot_count()
-        while low < high:
-            middle = (low + high) // 2
-            # A damaged slot says nothing: the next valid one below it decides.
-            probe, entry = middle, self.entry(middle)
-            while entry is None and probe > low:
-                probe -= 1
-                entry = self.entry(probe)
-            if entry is None or entry.last_offset < offset:
-                low = middle + 1
-            elif entry is not None:
-                high = probe
-        return low
-
-    def slot_of_time(self, timestamp_ms: int) -> int:
-        """The first slot up to which some record is as new as `timestamp_ms`."""
-        low, high = 1, self.slot_count()
-        while low < high:
-            middle = (low + high) // 2
-            entry = self.entry(middle)
-            if entry is None or entry.max_timestamp_ms < timestamp_ms:
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
-    def last_entry(self) -> Entry | None:
-        for slot in range(self.slot_count() - 1, 0, -1):
-            entry = self.entry(slot)
-            if entry is not None:
-                return entry
-        return None
-
-    def data_size(self) -> int:
-        return os.fstat(self.data_fd).st_size if self.data_fd >= 0 else 0
-
-    def data_end(self, slot: int) -> int:
-        """Where the data of the batch in this slot ends; 0 where there is none."""
-        entry = self.entry(slot) if slot > 0 else None
-        return entry.data_end if entry is not None else 0
-
-    def read_data(self, entry: Entry) -> bytes | None:
-        """The lines of a batch, or `None` if they are damaged."""
-        if self.data_fd < 0:
-            return None
-        lines = os.pread(self.data_fd, entry.data_length, entry.data_position)
-        if len(lines) != entry.data_length:
-            return None
-        return lines if checksum.matches(Check.BATCH_DATA, entry.data_crc, lines) else None
-
-    def read_columns(self, entry: Entry) -> Columns | None:
-        """The metadata of a batch. Raises ValueError if it is damaged."""
-        if not entry.flags & HAS_META:
-            return None
-        if self._meta_fd < 0:
-            try:
-                path = meta_path(self.directory, self.base_offset)
-                self._meta_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                raise ValueError("the metadata file is missing") from None
-        line = os.pread(self._meta_fd, entry.meta_length, entry.meta_position)
-        if len(line) != entry.meta_length or not checksum.matches(Check.BATCH_META, entry.meta_crc, line):
-            raise ValueError("the metadata does not match its checksum")
-        columns = decode_columns(line)
-        if columns.base_offset != entry.base_offset or columns.count != entry.record_count:
-            raise ValueError("the metadata is another batch's")
-        return columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +125,7 @@ class LogReader:
         """Read and check one batch."""
         lines = segment.read_data(entry)
         if lines is None:
-            path = data_path(self.directory, segment.base_offset)
-            return self.gap(
-                entry.base_offset, entry.last_offset + 1, "messages do not match their checksum", path
-            )
+            return self.unreadable(segment, entry)
         try:
             columns = segment.read_columns(entry)
         except ValueError as error:
@@ -251,6 +143,14 @@ class LogReader:
             columns=columns,
             key_field=self.topic.settings.key,
         )
+
+    def unreadable(self, segment: ReadSegment, entry: Entry) -> Gap:
+        """The gap that a batch is whose lines are not what its entry says."""
+        path = data_path(self.directory, segment.base_offset)
+        reason = "messages do not match their checksum"
+        if segment.data_fd < 0:
+            reason = f"{os.path.basename(path)}, the file of their messages, is missing"
+        return self.gap(entry.base_offset, entry.last_offset + 1, reason, path)
 
     def gap(self, first: int, end: int, reason: str, path: str, *, damage: bool = True) -> Gap:
         return Gap(
@@ -306,15 +206,15 @@ class Cursor:
         try:
             self._segment = ReadSegment(reader.directory, base)
         except FileNotFoundError:
-            # Retention removes the messages before the index: what is left of this segment is gone.
-            following = [later for later in reader.bases() if later > base]
-            if not following:
-                # Not so with the newest one: its messages are lost, and its index tells which.
-                self._segment = ReadSegment(reader.directory, base, without_data=True)
-                self._slot = self._segment.slot_of(self.offset)
-                return None
-            first, self.offset = self.offset, following[0]
-            return reader.gap(first, following[0], "removed by retention", reader.directory, damage=False)
+            left = reader.bases()
+            following = [later for later in left if later > base]
+            # Retention removes from the front, the messages of a segment before its index.
+            half_removed = left[0] == base and reader.topic.is_trimmed
+            if following and (half_removed or base not in left):
+                first, self.offset = self.offset, following[0]
+                return reader.gap(first, following[0], "removed by retention", reader.directory, damage=False)
+            # This one was not removed: its messages are lost, and its index tells which.
+            self._segment = ReadSegment(reader.directory, base, without_data=True)
         self._slot = self._segment.slot_of(self.offset)
         return None
 
@@ -351,7 +251,12 @@ class Cursor:
         A slot there that holds something is either being written just now or damaged: a short wait tells.
         """
         segment = self._segment
-        if segment is None or segment.slot_count() <= self._slot:
+        if segment is None:
+            return None
+        if segment.slot_count() <= self._slot:
+            # An index is made before its messages come, so messages without one have lost it.
+            if self._index_is_lost(segment, self.offset):
+                return self._gap_without_index(self.offset, self.offset + 1)
             return None
         deadline = time.monotonic() + _TORN_SECONDS
         while True:
@@ -381,13 +286,24 @@ class Cursor:
         if base <= first or bases[following - 1] != segment.base_offset:
             return None
         self.offset = base
-        whole = segment.slot_count() <= self._slot and segment.data_size() <= segment.data_end(self._slot - 1)
         # Messages without an index, between this segment and the next, are a segment whose index was lost.
-        lost = first != segment.base_offset and _size(data_path(segment.directory, first)) > 0
-        if whole and not lost:
+        if self._index_is_lost(segment, first):
+            return self._gap_without_index(first, base)
+        if segment.slot_count() <= self._slot and segment.data_size() <= segment.data_end(self._slot - 1):
             return None  # offsets that no record was ever given
         path = index_path(segment.directory, segment.base_offset)
         return self.reader.gap(first, base, "index entries are missing or do not match their checksum", path)
+
+    def _index_is_lost(self, segment: ReadSegment, offset: int) -> bool:
+        """Whether messages lie behind a segment, from `offset` on, whose index is missing."""
+        directory = segment.directory
+        lies_there = offset != segment.base_offset and _size(data_path(directory, offset)) > 0
+        return lies_there and not os.path.exists(index_path(directory, offset))
+
+    def _gap_without_index(self, first: int, end: int) -> Gap:
+        path = index_path(self.reader.directory, first)
+        reason = f"{os.path.basename(path)}, the index of their segment, is missing"
+        return self.reader.gap(first, end, reason, path)
 
 
 def _size(path: str) -> int:

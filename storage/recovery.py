@@ -17,7 +17,7 @@ from storage.catalog import Catalog
 from storage.ceiling import AHEAD_OFFSETS, read_ceiling
 from storage.entry import ENTRY_BYTES, IndexHeader
 from storage.epoch import Epoch, Identity, new_salt, read_epoch, write_epoch
-from storage.errors import DamageError
+from storage.errors import DamageError, FileMissingError
 from storage.files import Sync
 from storage.head import HEAD_FILE, read_head, write_head
 from storage.head import Tail as LogTail
@@ -31,7 +31,7 @@ from storage.replay import Replay
 from storage.segment import Segment, create_segment, data_path, segment_bases
 from storage.shared_page import SharedPage, Tail
 from storage.shelf import all_names, directory_of
-from storage.topic import read_topic
+from storage.topic import Topic, read_topic
 
 
 @dataclass(slots=True)
@@ -141,15 +141,27 @@ def _settle_logs(store_path: str, findings: _Findings, coming_salt: int) -> None
             bases = segment_bases(place.directory) if os.path.isdir(place.directory) else []
             if not bases:
                 continue
-            told = _tail_in_head(place.directory, findings)
-            for base in reversed(bases):
-                # An entry of a durable topic is written only when its record is on disk: it proves that the
-                # journal has lost that record. Those of the others may be ahead of the journal.
-                durable = topic.settings.durability == "fsync"
-                if not _settle_segment(store_path, place, base, findings, told=told, durable=durable):
-                    break
-            _go_above_ceiling(place.directory, place.log_id)
-            _write_head(place.directory, salt=coming_salt)
+            try:
+                _settle_log(store_path, topic, place, bases, findings, coming_salt)
+            except FileMissingError:
+                continue  # likewise: who writes to it is refused until it is repaired
+
+
+def _settle_log(
+    store_path: str, topic: Topic, place: LogPlace, bases: list[int], findings: _Findings, coming_salt: int
+) -> None:
+    told = _tail_in_head(place.directory, findings)
+    for base in reversed(bases):
+        # An entry of a durable topic is written only when its record is on disk: it proves that the journal
+        # has lost that record. Those of the others may be ahead of the journal.
+        durable = topic.settings.durability == "fsync"
+        if not _settle_segment(store_path, place, base, findings, told=told, durable=durable):
+            break
+    if told is not None and told.segment > bases[-1]:
+        # The index of the newest segment is lost: no offset of it is given again.
+        create_segment(place.directory, IndexHeader(place.log_id, told.next_offset, 0, told.append_time_ms))
+    _go_above_ceiling(place.directory, place.log_id)
+    _write_head(place.directory, salt=coming_salt)
 
 
 def _tail_in_head(directory: str, findings: _Findings) -> LogTail | None:

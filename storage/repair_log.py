@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from storage import files
 from storage.entry import ENTRY_BYTES, Entry, IndexHeader, decode_entry, decode_header
+from storage.files import Sync
 from storage.finding import Finding, Kind
 from storage.head import read_head, salt_of
 from storage.log import Log, LogPlace
@@ -66,6 +67,8 @@ def repair_log(store_path: str, log: Log, finding: Finding, *, now_ms: int) -> R
         return _finish_removal(place, finding)
     if finding.kind is Kind.SEGMENT_MISSING:
         return _set_file_aside(store_path, log, finding, now_ms=now_ms)
+    if finding.kind is Kind.MESSAGES and finding.position is None:
+        return _make_messages_anew(log, finding, now_ms=now_ms)
     if finding.kind in (Kind.INDEX_ENTRY, Kind.MESSAGES, Kind.META, Kind.INDEX_END):
         copy = _copy_bytes(store_path, place, finding)
         if finding.kind is Kind.INDEX_END:
@@ -137,6 +140,19 @@ def _mended(raw: bytes, is_whole: Callable[[bytes], bool]) -> bytes | None:
             return bytes(changed)
         changed[bit >> 3] ^= 1 << (bit & 7)
     return None
+
+
+def _make_messages_anew(log: Log, finding: Finding, *, now_ms: int) -> Repair:
+    """Put an empty file where that of a segment's messages is missing; the newest segment is left then."""
+    place = log.place
+    files.close_file(files.open_file(finding.path, create=True))
+    files.sync_directory(place.directory, Sync.RECOVERY_DIRECTORY)
+    tail = log.load()
+    if tail.segment == finding.segment:
+        # What is appended here would lie behind a hole, which raw readers see as zeros.
+        log.roll(tail, now_ms=now_ms)
+    detail = f"{finding.detail}; an empty file takes its place, and its messages stay a gap"
+    return repair_of(finding, "restored", detail=detail)
 
 
 def _finish_removal(place: LogPlace, finding: Finding) -> Repair:
@@ -212,9 +228,9 @@ def _lines_behind(place: LogPlace, finding: Finding) -> int:
 def _set_file_aside(store_path: str, log: Log, finding: Finding, *, now_ms: int) -> Repair:
     """Move messages whose index is gone into quarantine; give a partition without a segment a new one."""
     place = log.place
-    if finding.path == place.directory and not segment_bases(place.directory):
+    if finding.path == place.directory:
         head = read_head(log.lock.fd, salt=salt_of(log.lock.fd))
-        if head is not None:
+        if head is not None and head.tail.segment not in segment_bases(place.directory):
             tail = head.tail
             create_segment(place.directory, IndexHeader(place.log_id, tail.next_offset, 0, now_ms))
             tail.begin_segment(tail.next_offset, created_ms=now_ms)

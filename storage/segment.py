@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from storage import files
 from storage.entry import ENTRY_BYTES, Entry, IndexHeader, decode_entry, decode_header
+from storage.errors import FileMissingError
 from storage.files import Sync
 from storage.journal_record import Part
 
@@ -61,14 +62,24 @@ def create_segment(directory: str, header: IndexHeader) -> None:
     files.sync_directory(directory, Sync.SEGMENT_CREATE)
 
 
+def _open(path: str) -> int:
+    try:
+        return files.open_file(path)
+    except FileNotFoundError as error:
+        raise FileMissingError(path) from error
+
+
 class Segment:
-    """The open files of one segment, for writing. Closed when nobody refers to it any more."""
+    """The open files of one segment, for writing. Closed when nobody refers to it any more.
+
+    Raises `FileMissingError` where the messages or their index are not there.
+    """
 
     def __init__(self, directory: str, base_offset: int) -> None:
         self.directory = directory
         self.base_offset = base_offset
-        self.data_fd = files.open_file(data_path(directory, base_offset))
-        self.index_fd = files.open_file(index_path(directory, base_offset))
+        self.data_fd = _open(data_path(directory, base_offset))
+        self.index_fd = _open(index_path(directory, base_offset))
         self._meta_fd = -1
         # All slots below this one are known to hold their entries; 0 as long as nothing is known.
         self.applied_slot = 0

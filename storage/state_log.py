@@ -19,7 +19,8 @@ import msgspec
 from storage.batch import RecordBatch
 from storage.entry import Entry
 from storage.errors import DamageError, StorageError, TopicExistsError, TopicNotFoundError
-from storage.reader import Gap, LogReader, ReadSegment
+from storage.read_segment import ReadSegment
+from storage.reader import Gap, LogReader
 from storage.store import Append, Store
 from storage.topic import Topic, TopicSettings
 

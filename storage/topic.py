@@ -41,6 +41,11 @@ class TopicSettings(msgspec.Struct, frozen=True, kw_only=True):
     cleanup: str = "delete"
     max_message_bytes: int | None = None
 
+    @property
+    def has_retention(self) -> bool:
+        """Whether old messages are removed."""
+        return self.retention_ms is not None or self.retention_bytes is not None
+
     def check(self) -> None:
         """Raise `SettingError` for a value that cannot be used."""
         if not 1 <= self.partitions <= PARTITIONS_MAX:
@@ -85,6 +90,11 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def partitions(self) -> int:
         return self.settings.partitions
+
+    @property
+    def is_trimmed(self) -> bool:
+        """Whether its oldest segments are removed: by retention, or since a log of states keeps the last."""
+        return self.settings.has_retention or "/" in self.name
 
     def partition_directory(self, partition: int) -> str:
         return os.path.join(self.directory, str(partition))

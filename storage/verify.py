@@ -129,7 +129,8 @@ def verify_log(
     """Everything that is wrong with one partition."""
     own_log_id = log_id(topic.topic_id, partition)
     place = topic.place(partition)
-    for finding in verify_partition(place, Surroundings(state.epoch, state.end)):
+    around = Surroundings(state.epoch, state.end, topic.is_trimmed)
+    for finding in verify_partition(place, around):
         yield _judged(finding, own_log_id, state, notes)
     yield from time_ahead(place)
 

@@ -33,10 +33,12 @@ class Surroundings:
     """What a partition's end is compared with. `epoch` is `None` where it is not the present one.
 
     `journal_end` says for a log and a segment which slot is behind the last entry that the journal holds.
+    `is_trimmed`: whether messages may be missing because they were removed.
     """
 
     epoch: Epoch | None
     journal_end: Callable[[bytes, int], int]
+    is_trimmed: bool
 
 
 def verify_partition(place: LogPlace, around: Surroundings) -> Iterator[Finding]:
@@ -69,7 +71,8 @@ def verify_partition(place: LogPlace, around: Surroundings) -> Iterator[Finding]
             try:
                 if files.index_fd < 0:
                     continue  # removed by retention meanwhile
-                if files.data_fd < 0 and base == bases[0] and following is not None:
+                oldest = base == bases[0] and following is not None
+                if files.data_fd < 0 and oldest and around.is_trimmed:
                     yield from _half_removed(files)
                 else:
                     yield from _verify_segment(files, following, around)
