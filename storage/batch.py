@@ -12,7 +12,7 @@ in order, duplicates kept, or `null` for none.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -214,6 +214,24 @@ class Batch:
             columns=None if columns is None else columns.select(indexes),
             key_field=self._key_field,
         )
+
+    def pieces(self, records_max: int) -> Iterator[Batch]:
+        """The same records in batches of at most `records_max`; the lines are looked for only once."""
+        if self.count <= records_max:
+            yield self
+            return
+        values = self.values()
+        for first in range(0, self.count, records_max):
+            end = min(first + records_max, self.count)
+            yield Batch(
+                topic=self.topic,
+                partition=self.partition,
+                offsets=self._offsets[first:end],
+                lines=b"\n".join(values[first:end]) + b"\n",
+                append_time_ms=self.append_time_ms,
+                columns=None if self._columns is None else self._columns.select(range(first, end)),
+                key_field=self._key_field,
+            )
 
     def messages(self) -> list[Message]:
         """The records one by one."""

@@ -31,6 +31,8 @@ semicolon what to do. The fields carry the same facts for programs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class StorageError(Exception):
     """The root: catch this to catch everything that the store raises on purpose."""
@@ -110,6 +112,18 @@ class PartitionNotFoundError(NotFoundError):
         )
 
 
+class GroupNotFoundError(NotFoundError):
+    """No consumer group of this name; `suggestion` is the nearest existing name, if any is near."""
+
+    def __init__(self, name: str, existing: Iterable[str] = ()) -> None:
+        from storage.names import suggest
+
+        self.name = name
+        self.suggestion = suggest(name, existing)
+        remedy = f"did you mean '{self.suggestion}'?" if self.suggestion else "'aegis group list' shows all"
+        super().__init__(f"group '{name}' not found; {remedy}")
+
+
 class ConflictError(StorageError):
     """The state is not what the caller's request relies on."""
 
@@ -130,6 +144,22 @@ class TopicChangedError(ConflictError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"topic '{name}' was deleted or recreated meanwhile; open it again")
+
+
+class MemberFencedError(ConflictError):
+    """A member commits what is not its own any more: it was away for longer than its session timeout."""
+
+    def __init__(
+        self, group: str, member: str, topic: str | None = None, partition: int | None = None
+    ) -> None:
+        self.group = group
+        self.member = member
+        self.topic = topic
+        self.partition = partition
+        what = "it" if topic is None else f"topic '{topic}' partition {partition}"
+        super().__init__(
+            f"group '{group}' has given {what} to another member, nothing was committed; join it again"
+        )
 
 
 class TransactionEndedError(ConflictError):

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from storage.batch import Receipt, RecordBatch, merged
-from storage.errors import TransactionEndedError
+from storage.errors import FencedError, TransactionEndedError
 
 if TYPE_CHECKING:
     from storage.store import Append, Store
@@ -60,21 +60,29 @@ class Transaction:
         self._check_open()
         self._states.append(state)
 
-    def commit(self) -> list[Receipt]:
-        """Make all of it happen; returns when it is durable and visible.
+    def commit(self, *states: Append) -> list[Receipt]:
+        """Make all of it happen, with these changes of state; returns when it is durable and visible.
 
-        Raises what `Store.append` raises; nothing happened then, unless the error says otherwise.
+        Raises what `Store.append` raises; nothing happened then, unless the error says otherwise. After a
+        `FencedError` it may be tried again with a state that was read anew.
         """
         from storage.store import Append
 
         self._check_open()
-        self._ended = True
         appends = [
             Append(topic=topic, partition=partition, batches=merged(batches))
             for (topic, partition), batches in self._batches.items()
         ]
-        if appends or self._states:
-            self.receipts = self._store.append([*appends, *self._states])[: len(appends)]
+        everything = [*appends, *self._states, *states]
+        if everything:
+            try:
+                self.receipts = self._store.append(everything)[: len(appends)]
+            except FencedError:
+                raise
+            except BaseException:
+                self._ended = True
+                raise
+        self._ended = True
         return self.receipts
 
     def abort(self) -> None:

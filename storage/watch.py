@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # From linux/inotify.h.
 _IN_MODIFY = 0x00000002
+_IN_CLOSE_WRITE = 0x00000008
 _IN_MOVED_TO = 0x00000080
 _IN_CREATE = 0x00000100
 _IN_DELETE = 0x00000200
@@ -40,6 +41,9 @@ class Watch(Protocol):
 
     def add(self, directory: str, files: Iterable[str] = ()) -> None:
         """Wake for what appears in `directory` and for each write to one of `files`."""
+
+    def add_closing(self, directory: str) -> None:
+        """Wake as well when a process closes a file of `directory`, as far as the system tells."""
 
     def wait(self, timeout_seconds: float) -> bool:
         """Return when something may have changed since the last wait, or after the timeout.
@@ -81,6 +85,9 @@ class InotifyWatch:
         for path in files:
             self._libc.inotify_add_watch(self.fd, os.fsencode(path), _IN_MODIFY)
 
+    def add_closing(self, directory: str) -> None:
+        self._libc.inotify_add_watch(self.fd, os.fsencode(directory), _DIRECTORY_EVENTS | _IN_CLOSE_WRITE)
+
     def wait(self, timeout_seconds: float) -> bool:
         if not self._poll.poll(timeout_seconds * 1000):
             return False
@@ -113,6 +120,9 @@ class WatchfilesWatch:
         if self._directories.get(directory) != inode:
             self._directories[directory] = inode
             self.close()
+
+    def add_closing(self, directory: str) -> None:
+        self.add(directory)
 
     def wait(self, timeout_seconds: float) -> bool:
         if self._notify is None:
@@ -158,6 +168,9 @@ class PollWatch:
         self._directories.add(directory)
         for path in (directory, *files):
             self._seen.setdefault(path, 0)
+
+    def add_closing(self, directory: str) -> None:
+        self.add(directory)
 
     def wait(self, timeout_seconds: float) -> bool:
         deadline = time.monotonic() + timeout_seconds
