@@ -21,9 +21,25 @@ def set_aside(store_path: str, path: str, fd: int, position: int, length: int | 
     `length` bytes, or all that there are. Raises `DiskFullError` where they do not fit: nothing was changed.
     """
     topic, partition, name = path.split(os.sep)[-3:]
-    copy = place_for(store_path, f"{topic}-{partition}-{name}@{position}")
     size = os.fstat(fd).st_size
     end = size if length is None else min(position + length, size)
+    return _copy(store_path, f"{topic}-{partition}-{name}@{position}", fd, position, end)
+
+
+def keep_copy(store_path: str, path: str, name: str) -> str:
+    """Copy a file into the quarantine, if there is one; returns the copy's path, or an empty text."""
+    try:
+        fd = files.open_file(path, read_only=True)
+    except FileNotFoundError:
+        return ""
+    try:
+        return _copy(store_path, name, fd, 0, os.fstat(fd).st_size)
+    finally:
+        files.close_file(fd)
+
+
+def _copy(store_path: str, name: str, fd: int, position: int, end: int) -> str:
+    copy = place_for(store_path, name)
     target = files.open_file(copy, create=True)
     try:
         written = 0

@@ -14,7 +14,7 @@ from storage import files, toml
 from storage.entry import ENTRY_BYTES, decode_header
 from storage.errors import DamageError, SettingError
 from storage.opening import STORE_FILE, render_store_file
-from storage.quarantine import QUARANTINE
+from storage.quarantine import keep_copy
 from storage.segment import index_path, segment_bases
 from storage.shelf import all_names, directory_of
 from storage.topic import ID_BYTES, TOPIC_FILE, TopicSettings, read_topic, render_topic, settings_of
@@ -62,18 +62,6 @@ def rewrite_topic_file(store_path: str, directory: str) -> tuple[list[str], str]
     copy = keep_copy(store_path, path, f"{os.path.basename(directory)}-{TOPIC_FILE}")
     files.replace_file(path, render_topic(topic_id, settings))
     return lost, copy
-
-
-def keep_copy(store_path: str, path: str, name: str) -> str:
-    """Copy a small file into the quarantine, if there is one; returns the copy's path, or an empty text."""
-    raw = _read(path)
-    if raw is None:
-        return ""
-    directory = os.path.join(store_path, QUARANTINE)
-    files.make_directory(directory)
-    copy = os.path.join(directory, f"{len(os.listdir(directory)):06d}-{name}")
-    files.replace_file(copy, raw)
-    return copy
 
 
 def _read(path: str) -> bytes | None:

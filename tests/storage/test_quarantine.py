@@ -90,6 +90,19 @@ def test_a_topic_with_the_longest_name_can_be_repaired(tmp_path: Path) -> None:
     assert [] == [finding for finding in verify(root) if finding.is_damage]
 
 
+def test_damaged_settings_of_a_topic_with_the_longest_name_are_kept_whole(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    topic = "n" * NAME_CHARACTERS_MAX
+    with Store(root, create=True) as store:
+        store.create_topic(topic)
+    settings = root / "topics" / topic / "topic.toml"
+    settings.write_bytes(b"?" * (3 << 20))
+    (done,) = repair(root)
+    assert done.copy is not None
+    assert b"?" * (3 << 20) == Path(done.copy).read_bytes()
+    assert [] == list(verify(root))
+
+
 def test_a_number_is_above_all_that_are_there(tmp_path: Path) -> None:
     assert "000000-note" == Path(place_for(str(tmp_path), "note")).name
     (tmp_path / "quarantine" / "000041-something").touch()
