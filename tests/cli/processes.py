@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -96,6 +97,42 @@ def running(
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
+
+
+class Promptness:
+    """Whether somebody is woken, rather than looking from time to time, which takes a second.
+
+    A busy machine lets everyone wait, so each wait is compared with what another process takes to give back
+    a byte at the same time.
+    """
+
+    def __init__(self, echo: subprocess.Popen[bytes]) -> None:
+        self._echo = echo
+        self._echoes: list[float] = []
+        self._waits: list[float] = []
+
+    def add(self, seconds: float) -> None:
+        """A wait that just ended."""
+        assert self._echo.stdin is not None and self._echo.stdout is not None
+        began = time.monotonic()
+        os.write(self._echo.stdin.fileno(), b".")
+        os.read(self._echo.stdout.fileno(), 1)
+        self._echoes.append(time.monotonic() - began)
+        self._waits.append(seconds)
+
+    def check(self) -> None:
+        """Who is not woken is late every time; who is woken may be held up now and then."""
+        usual = sorted(self._echoes)[len(self._echoes) // 2]
+        assert sorted(self._waits)[len(self._waits) // 4] < 0.1 + 10 * usual, (self._waits, self._echoes)
+
+
+@contextmanager
+def promptness() -> Iterator[Promptness]:
+    """A measure for waits, with the process that it compares them with."""
+    script = "import os\nwhile byte := os.read(0, 1): os.write(1, byte)"
+    command = [sys.executable, "-S", "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as echo:
+        yield Promptness(echo)
 
 
 def wait_for(condition: Callable[[], Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.rules.rig import Rig, Worker, until
+from tests.rules.rig import SECONDS_MAX, Rig, Worker, until
 
 STEPS = ["journal.moved", "append.released", "append.durable", "apply", "apply.index", "applied"]
 
@@ -16,7 +16,7 @@ def test_the_next_writer_applies_and_followers_see_all_in_order(rig: Rig, writer
     rig.worker(f"{step}=kill").dies_in("publish", "t", "1", key="k")
     rig.worker(f"{step}=kill").dies_in("publish", "t", "2")
     assert [[3, 3]] == writer.do("publish", "t", "3")
-    out, _ = follower.communicate(timeout=20)
+    out, _ = follower.communicate(timeout=SECONDS_MAX)
     assert ["0 0", "1 1", "2 2", "3 3"] == out.decode().splitlines()
     assert b"0\n1\n2\n3\n" == rig.raw("t")
 

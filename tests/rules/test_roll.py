@@ -6,7 +6,7 @@ import pytest
 
 from storage.segment import segment_bases
 from storage.verify import verify
-from tests.rules.rig import RefusedError, Rig, Worker
+from tests.rules.rig import SECONDS_MAX, RefusedError, Rig, Worker
 
 LARGE = '"' + "x" * 3000 + '"'
 # Does not fit behind a large one in a segment of 4096 bytes; a small one does.
@@ -98,6 +98,6 @@ def test_an_owner_that_comes_back_after_the_roll_applies_to_its_own_segment(rig:
 def test_a_follower_goes_from_segment_to_segment(rig: Rig, writer: Worker) -> None:
     follower = rig.aegis("consume", "t", "-f", "-o", "start", "-n", "30")
     writer.do("publish", "t", MIDDLE, times=29)
-    out, _ = follower.communicate(timeout=20)
+    out, _ = follower.communicate(timeout=SECONDS_MAX)
     assert [LARGE, *[MIDDLE] * 29] == out.decode().splitlines()
     assert 15 <= len(bases(rig))

@@ -46,29 +46,31 @@ def test_how_far_is_synced_only_ever_grows(rig: Rig, writer: Worker) -> None:
 
 
 def test_a_stopped_syncer_stalls_nobody(rig: Rig, writer: Worker) -> None:
+    usual = max(publish_seconds(writer))
     first = rig.worker("journal.sync=stop")
     first.stops_in("publish", "t", "0")
-    assert_quick(writer)
+    # A busy machine may delay some of them, a stopped syncer would delay each, for as long as it is stopped.
+    assert min(publish_seconds(writer)) < 0.1 + 10 * usual
     # The second lane's syncer is stopped as well: everyone then syncs alone.
     second = rig.worker("journal.sync=stop")
     second.stops_in("publish", "t", "2")
     assert [0, 1] != rig.innards.intents
     assert all(intent is not None for intent in rig.innards.intents)
-    assert_quick(writer)
+    assert min(publish_seconds(writer)) < 0.1 + 10 * usual
     for worker in (first, second):
         worker.go_on()
         worker.reply()
-    assert 12 == len(rig.read("t"))
+    assert 17 == len(rig.read("t"))
 
 
-def assert_quick(worker: Worker) -> None:
+def publish_seconds(worker: Worker) -> list[float]:
+    """How long each of five publishes takes."""
     seconds = []
     for _ in range(5):
         began = time.monotonic()
         worker.do("publish", "t", "1")
         seconds.append(time.monotonic() - began)
-    # A busy machine may delay some of them, a stopped syncer would delay each.
-    assert 0.1 > min(seconds)
+    return seconds
 
 
 def test_one_sync_serves_all_who_wait(rig: Rig, writer: Worker) -> None:

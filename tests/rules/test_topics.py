@@ -168,5 +168,5 @@ def test_a_follower_finds_new_partitions_and_a_recreated_topic(rig: Rig, writer:
     writer.do("create", "t")
     rig.worker().do("publish", "t", "2")
     assert b"2\n" == follower.stdout.readline()
-    _, err = follower.communicate(timeout=20)
+    _, err = follower.communicate(timeout=SECONDS_MAX)
     assert "topic 't' was deleted" in err.decode()
