@@ -4,7 +4,7 @@
 _aegis_describe() {
     case $1 in
     'aegis')
-        commands=$'topic\npublish\nconsume\nconfig\nstore'
+        commands=$'topic\npublish\nconsume\ngroup\nconfig\nstore'
         options=$'--version\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
         arguments=
         ;;
@@ -55,8 +55,33 @@ _aegis_describe() {
         ;;
     'aegis consume')
         commands=
-        options=$'-f\n--follow\n-o\n--offset\n--since\n--until\n-n\n--num\n--max-messages\n-p\n--partition\n--last\n-F\n--format\n--key\n--grep\n--idle-timeout\n-e\n--exit\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        options=$'-f\n--follow\n-o\n--offset\n--since\n--until\n-n\n--num\n--max-messages\n-p\n--partition\n--last\n-F\n--format\n--key\n--grep\n--idle-timeout\n-e\n--exit\n-g\n--group\n--delivery\n--max-in-flight\n--output-file\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
         arguments='topic...'
+        ;;
+    'aegis group')
+        commands=$'list\ndescribe\nreset\ndelete'
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments=
+        ;;
+    'aegis group list')
+        commands=
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments=
+        ;;
+    'aegis group describe')
+        commands=
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='group'
+        ;;
+    'aegis group reset')
+        commands=
+        options=$'--to\n--by\n--to-group\n--topic\n--dry-run\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='group'
+        ;;
+    'aegis group delete')
+        commands=
+        options=$'-y\n--yes\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='group...'
         ;;
     'aegis config')
         commands=$'list\nget\nset\npath'
@@ -163,7 +188,22 @@ _aegis_value() {
     'aegis consume --key') kind=text ;;
     'aegis consume --grep') kind=text ;;
     'aegis consume --idle-timeout') kind=text ;;
+    'aegis consume -g' | 'aegis consume --group') kind=text ;;
+    'aegis consume --delivery') kind=text ;;
+    'aegis consume --max-in-flight') kind=text ;;
+    'aegis consume --output-file') kind=file ;;
     'aegis consume --store') kind=directory ;;
+    'aegis group --store') kind=directory ;;
+    'aegis group list --store') kind=directory ;;
+    'aegis group describe --store') kind=directory ;;
+    'aegis group reset --to') kind=text ;;
+    'aegis group reset --by') kind=text ;;
+    'aegis group reset --to-group') kind=group ;;
+    'aegis group reset --topic') kind=topic ;;
+    'aegis group reset --lock-wait') kind=text ;;
+    'aegis group reset --store') kind=directory ;;
+    'aegis group delete --lock-wait') kind=text ;;
+    'aegis group delete --store') kind=directory ;;
     'aegis config --store') kind=directory ;;
     'aegis config list --store') kind=directory ;;
     'aegis config get --store') kind=directory ;;
@@ -187,7 +227,7 @@ _aegis_offer() {
 # Offer values of the kind $1 (with the words of a choice behind it) that begin with $2.
 _aegis_offer_kind() {
     case $1 in
-    topic) _aegis_offer "$(aegis __complete topics ${store:+--store "$store"} 2>/dev/null)" "$2" ;;
+    topic | group) _aegis_offer "$(aegis __complete $1s ${store:+--store "$store"} 2>/dev/null)" "$2" ;;
     word:*) _aegis_offer "${1#word:}" "$2" ;;
     file | directory)
         local IFS=$'\n' action=-f

@@ -7,11 +7,16 @@
     ├── NotFoundError
     │   ├── StoreNotFoundError
     │   ├── TopicNotFoundError
-    │   └── PartitionNotFoundError
+    │   ├── PartitionNotFoundError
+    │   └── GroupNotFoundError
     ├── ConflictError
     │   ├── TopicExistsError
     │   ├── TopicChangedError     deleted, recreated or widened while in use
-    │   └── OffsetConflictError   `expect_offset` did not hold
+    │   ├── OffsetConflictError   `expect_offset` did not hold
+    │   ├── FencedError           somebody else owns the log by now
+    │   ├── MemberFencedError     a member's place is another's by now
+    │   ├── GroupInUseError       it has members
+    │   └── TransactionEndedError
     ├── LockTimeoutError          somebody else holds the lock
     ├── RefusedError
     │   ├── NotAStoreError
@@ -31,7 +36,10 @@ semicolon what to do. The fields carry the same facts for programs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+# So many members of a group a message names; the fields hold all.
+_NAMED_MAX = 3
 
 
 class StorageError(Exception):
@@ -160,6 +168,32 @@ class MemberFencedError(ConflictError):
         super().__init__(
             f"group '{group}' has given {what} to another member, nothing was committed; join it again"
         )
+
+
+class OutputFileError(ConflictError):
+    """A file is shorter than what was delivered to it; sizes in bytes."""
+
+    def __init__(self, path: str, committed_bytes: int, size_bytes: int) -> None:
+        self.path = path
+        self.committed_bytes = committed_bytes
+        self.size_bytes = size_bytes
+        super().__init__(
+            f"{path} has {size_bytes} bytes, but {committed_bytes} were delivered to it; "
+            "bring it back, or name another file"
+        )
+
+
+class GroupInUseError(ConflictError):
+    """The group has members that live. `processes` says in words which process each of them is."""
+
+    def __init__(self, name: str, members: Sequence[str], processes: Sequence[str]) -> None:
+        self.name = name
+        self.members = tuple(members)
+        self.processes = tuple(processes)
+        named = ", ".join(processes[:_NAMED_MAX])
+        more = f" and {len(processes) - _NAMED_MAX} more" if len(processes) > _NAMED_MAX else ""
+        who, them = (f"{len(members)} members", "them") if len(members) > 1 else ("a member", "it")
+        super().__init__(f"group '{name}' has {who}: {named}{more}; end {them} first")
 
 
 class TransactionEndedError(ConflictError):

@@ -57,6 +57,8 @@ STEPS = frozenset(
         "journal.synced",
         "recovery.applied",
         "recovery.done",
+        "output.committed",
+        "output.synced",
         "roll",
         "topic.create",
         "topic.deleted",

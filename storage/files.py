@@ -48,6 +48,7 @@ class Sync(Enum):
     TOPIC_DELETE = "a topic whose deletion is acknowledged stays away"
     CEILING = "an offset that somebody may have read never names another message"
     SETTINGS = "a setting that is acknowledged is kept"
+    OUTPUT_FILE = "a position that is committed has its messages in the file"
 
 
 class Observer(Protocol):

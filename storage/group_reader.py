@@ -149,7 +149,8 @@ class GroupReader:
     @property
     def finished(self) -> bool:
         """Whether all that was there when this was made is handed out, as far as it is the member's."""
-        if self._follow:
+        member = self.member
+        if self._follow or member.member_id in member.state.following.values():
             return False
         return all(
             position.end_offset is not None and position.offset >= position.end_offset

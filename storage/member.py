@@ -21,6 +21,7 @@ from storage.assignor import Place, assign
 from storage.errors import FencedError, GroupNotFoundError, MemberFencedError, TopicNotFoundError
 from storage.group_state import Commit, Generation, GroupState, MemberInfo, Owned, rows_of
 from storage.members import Presence, Watcher
+from storage.names import check_name
 from storage.reader import LogReader
 from storage.segment import index_path, segment_bases
 from storage.shelf import MEMBERS, directory_of
@@ -53,7 +54,8 @@ def group_log_name(group: str) -> str:
 
 
 def open_group(store: Store, group: str, *, create: bool = False) -> tuple[StateLog, GroupState]:
-    """The log of a group, and its state. Raises `GroupNotFoundError`."""
+    """The log of a group, and its state. Raises `GroupNotFoundError`, `InvalidNameError`."""
+    check_name(group)
     state = GroupState()
     try:
         return open_state_log(store, group_log_name(group), state, create=create), state

@@ -10,6 +10,7 @@ import typer
 
 from aegis_cli.context import Env
 from aegis_cli.exits import ExitCode, UsageError
+from aegis_cli.membership import GroupWanted, consume_in_group
 from aegis_cli.options import env_of, parsed
 from aegis_cli.output import warn
 from aegis_cli.store_access import open_store_for_reading
@@ -52,6 +53,24 @@ IdleOption = Annotated[
 ExitOption = Annotated[
     bool, typer.Option("-e", "--exit", help="End at the end as it is now; that is the default.")
 ]
+GroupOption = Annotated[
+    str | None, typer.Option("-g", "--group", metavar="NAME", help="Share the messages with this group.")
+]
+DeliveryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--delivery",
+        metavar="HOW",
+        help="at-most-once, at-least-once (default) or exactly-once, for a group.",
+    ),
+]
+MaxInFlightOption = Annotated[
+    int | None,
+    typer.Option("--max-in-flight", metavar="N", help="Hand over at most N records that are not committed."),
+]
+OutputFileOption = Annotated[
+    str | None, typer.Option("--output-file", metavar="FILE", help="Write to this file instead of stdout.")
+]
 
 
 def consume(
@@ -69,6 +88,10 @@ def consume(
     grep: GrepOption = None,
     idle_timeout: IdleOption = None,
     exit: ExitOption = False,
+    group: GroupOption = None,
+    delivery: DeliveryOption = None,
+    max_in_flight: MaxInFlightOption = None,
+    output_file: OutputFileOption = None,
 ) -> int:
     """Print the messages of topics: each as it was published, one a line.
 
@@ -79,6 +102,7 @@ def consume(
       aegis consume orders -o -10
       aegis consume orders --since 1h --json | jq .value
       aegis consume orders -f -F '%p %o %k %v\\n'
+      aegis consume orders --group billing -f | bill
     """
     env = env_of(context)
     if exit and follow:
@@ -93,6 +117,31 @@ def consume(
     if idle_timeout is not None and not follow:
         raise UsageError("--idle-timeout is for --follow; without it consume ends at the end; add -f")
     idle_seconds = None if idle_timeout is None else _idle_seconds(idle_timeout)
+    if group is not None:
+        if partition or last is not None or since or until:
+            raise UsageError(
+                "a group shares out partitions and keeps positions; leave out -p, --last, --since"
+            )
+        wanted = GroupWanted(
+            group=group,
+            delivery=delivery,
+            max_in_flight=max_in_flight,
+            output_file=output_file,
+            offsets=offset or [],
+            follow=follow,
+            limit=num,
+            idle_seconds=idle_seconds,
+            key=key,
+            grep=grep,
+        )
+        return consume_in_group(env, topics, wanted, _render(env, format), _gap_teller(env))
+    for option, given in (
+        ("--delivery", delivery),
+        ("--max-in-flight", max_in_flight),
+        ("--output-file", output_file),
+    ):
+        if given is not None:
+            raise UsageError(f"{option} is for the members of a group; add --group NAME")
     with open_store_for_reading(env) as store:
         try:
             chosen = assign(
