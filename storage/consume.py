@@ -17,7 +17,7 @@ from storage import checksum
 from storage.batch import Batch
 from storage.checksum import Check
 from storage.entry import Entry
-from storage.errors import NotFoundError, TopicChangedError, TopicNotFoundError
+from storage.errors import StorageError, TopicChangedError, TopicNotFoundError
 from storage.output import Output
 from storage.read_segment import ReadSegment
 from storage.reader import Cursor, Gap, LogReader, Run
@@ -137,8 +137,7 @@ class _Consumer:
                 last_look = now
                 self._look_around()
                 self._watch_all(watch)
-                if not moved:
-                    self._help_the_dead()
+                self._help_the_dead()
             if not moved:
                 left = _LOOK_SECONDS if idle_seconds is None else last_message + idle_seconds - now
                 if watch.wait(max(0.001, min(_LOOK_SECONDS, left))):
@@ -149,12 +148,16 @@ class _Consumer:
     def _help_the_dead(self) -> None:
         """Show what a publisher committed and did not live to show: it may be a part of something whole."""
         for assignment, cursor in self._places:
+            if assignment.topic in self._gone:
+                continue
             try:
                 self._store.show_committed(
                     assignment.topic, assignment.partition, beyond_offset=cursor.offset
                 )
-            except NotFoundError:
-                continue  # deleted; the next look says so
+            except (StorageError, OSError):
+                # Deleted, as the next look finds; or damaged, or on a disk that takes nothing: the next
+                # publisher is told that, and what can be read still can be.
+                continue
 
     def _end_here(self) -> None:
         """What comes from now on is not wanted any more."""

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -467,6 +468,28 @@ def test_a_follower_says_when_its_topic_is_deleted_and_follows_the_next(
         only_one.lines_are(b"0", b"1", b"20")
         fill(store, "t", range(30, 31), partition=2)
         process.lines_are(b"0", b"1", b"10", b"20", b"30")
+
+
+def test_a_follower_waits_for_ever_for_a_topic_that_was_deleted(aegis: Any, store: Store) -> None:
+    store.create_topic("t")
+    fill(store, "t", range(1))
+    with follow(aegis, "inotify", "t", "-f", "-o", "start") as process:
+        process.lines_are(b"0")
+        store.delete_topic("t")
+        process.says("waiting for a new topic of this name")
+        slept = sleeps_of(process)
+        # Each look at what is there ends such a sleep.
+        wait_for(lambda: process.process.poll() is not None or sleeps_of(process) > slept + 2)
+        store.create_topic("t")
+        store.topic("t")
+        fill(store, "t", range(10, 11))
+        process.lines_are(b"0", b"10")
+
+
+def sleeps_of(process: Running) -> int:
+    """How often a process has gone to sleep by itself."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
 
 
 def test_a_topic_that_is_recreated_unseen_is_noticed(aegis: Any, store: Store) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.rules.rig import SECONDS_MAX, Rig, Worker, until
@@ -19,6 +21,32 @@ def test_the_next_writer_applies_and_followers_see_all_in_order(rig: Rig, writer
     out, _ = follower.communicate(timeout=SECONDS_MAX)
     assert ["0 0", "1 1", "2 2", "3 3"] == out.decode().splitlines()
     assert b"0\n1\n2\n3\n" == rig.raw("t")
+
+
+def test_a_follower_shows_what_a_dead_owner_committed_although_other_partitions_are_busy(
+    rig: Rig, writer: Worker
+) -> None:
+    writer.do("alter", "t", partitions=2)
+    follower = rig.aegis("consume", "t", "-f", "-o", "start", "-F", "%p %v\n")
+    assert follower.stdout is not None
+    rig.worker("append.released=kill").dies_in("publish", "t", "1", partition=1)
+    deadline = time.monotonic() + SECONDS_MAX
+    shown = b""
+    # Nobody publishes to partition 1 again.
+    while shown != b"1 1\n":
+        assert time.monotonic() < deadline
+        writer.do("publish", "t", "0", partition=0)
+        shown = follower.stdout.readline()
+
+
+def test_a_follower_that_cannot_help_goes_on_reading(rig: Rig, writer: Worker) -> None:
+    writer.do("alter", "t", partitions=2)
+    rig.worker("append.released=kill").dies_in("publish", "t", "1", partition=1)
+    follower = rig.aegis("consume", "t", "-f", "-o", "start", "-F", "%v\n", points="write:t/1/*.jsonl=enospc")
+    until(lambda: (head := rig.innards.head("t", 1)) is not None and head.tail.stuck, "it to try")
+    writer.do("publish", "t", "0", partition=0)
+    assert follower.stdout is not None
+    assert b"0\n" == follower.stdout.readline()
 
 
 @pytest.mark.parametrize("points", ["write:.index=torn", "write:.jsonl=torn", "write:.meta=torn"])
