@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from storage.batch import Batch
@@ -162,6 +163,26 @@ class LogReader:
             path=path,
             damage=damage,
         )
+
+    def batches(
+        self, *, start_offset: int | None = None, end_offset: int | None = None
+    ) -> Iterator[Batch | Gap]:
+        """The batches from `start_offset` to before `end_offset`; to the end as it is now."""
+        end = self.end_offset if end_offset is None else end_offset
+        start = self.start_offset if start_offset is None else start_offset
+        cursor = self.cursor(start)
+        while (taken := cursor.take(end)) is not None:
+            if isinstance(taken, Gap):
+                yield taken
+                continue
+            for entry in taken.entries:
+                batch = self.batch(taken.segment, entry)
+                if isinstance(batch, Gap):
+                    yield batch
+                elif (part := batch.between(start, end)) is not None:
+                    yield part
+        if (damaged := cursor.damage_at_end()) is not None and end_offset is None:
+            yield damaged
 
     def cursor(self, offset: int) -> Cursor:
         """A place in the partition from which to read on."""

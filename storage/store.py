@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -44,6 +44,7 @@ from storage.topic import Topic, TopicSettings
 if TYPE_CHECKING:
     from storage.maintenance import Maintenance
     from storage.reader import Gap, LogReader
+    from storage.subscriber import Subscriber
     from storage.transaction import Transaction
 
 _TOPIC_RETRIES = 5
@@ -202,11 +203,11 @@ class Store:
         topic = self._topics[name] = self.catalog.alter(name, settings, now_ms=self.clock_ms())
         return topic
 
-    def delete_topic(self, name: str) -> None:
-        """Delete a topic and all its messages, durably."""
+    def delete_topic(self, name: str, *, check: Callable[[], None] | None = None) -> None:
+        """Delete a topic and all its messages, durably, unless `check`, called under its locks, raises."""
         self.journal.check_healthy()
         with self.maintenance.locked():
-            self.catalog.delete(name)
+            self.catalog.delete(name, check=check)
         self._topics.pop(name, None)
 
     # -- writing --------------------------------------------------------------------------------------
@@ -364,24 +365,13 @@ class Store:
         self, topic: str, partition: int, *, start_offset: int | None = None, end_offset: int | None = None
     ) -> Iterator[Batch | Gap]:
         """A partition's batches from `start_offset` to before `end_offset`; to the end as it is now."""
-        from storage.reader import Gap
+        return self.reader(topic, partition).batches(start_offset=start_offset, end_offset=end_offset)
 
-        reader = self.reader(topic, partition)
-        end = reader.end_offset if end_offset is None else end_offset
-        start = reader.start_offset if start_offset is None else start_offset
-        cursor = reader.cursor(start)
-        while (taken := cursor.take(end)) is not None:
-            if isinstance(taken, Gap):
-                yield taken
-                continue
-            for entry in taken.entries:
-                batch = reader.batch(taken.segment, entry)
-                if isinstance(batch, Gap):
-                    yield batch
-                elif (part := batch.between(start, end)) is not None:
-                    yield part
-        if (damaged := cursor.damage_at_end()) is not None and end_offset is None:
-            yield damaged
+    def subscribe(self, *topics: str, group: str, **options: Any) -> Subscriber:
+        """The messages of topics, shared with the other members of a group; see `storage.subscriber`."""
+        from storage.subscriber import Subscriber
+
+        return Subscriber(self, topics, group=group, **options)
 
     def read(
         self, topic: str, *, partition: int | None = None, start_offset: int | None = None
