@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 BLOCK_BYTES = 1024 * 1024
 _PIPE_BYTES = 1024 * 1024
+# Where the last line end of a block is looked for before the block is read.
+_TAIL_BYTES = 4096
 _F_SETPIPE_SZ = 1031  # from linux/fcntl.h; Python names it on Linux only
 # Waits for input are cut into slices, so that a signal or an error elsewhere is noticed.
 _SLICE_SECONDS = 1.0
@@ -61,7 +63,7 @@ class Source:
 
     def _file_blocks(self) -> Iterator[Block]:
         rest = b""
-        while piece := self._read():
+        while piece := self._read(self._size_of_lines()):
             if self._skipping:
                 rest, piece = b"", self._behind_skipped(piece)
                 if not piece:
@@ -76,7 +78,8 @@ class Source:
             elif end == len(piece):
                 yield Block(piece)
             else:
-                # Reading the unfinished line again is cheaper than copying the next block behind it.
+                # No line end in the tail, or the end of the file. Reading the unfinished line again is
+                # cheaper than copying the next block behind it.
                 os.lseek(self._fd, end - len(piece), os.SEEK_CUR)
                 yield Block(piece[:end])
         if rest and not self._skipping:
@@ -134,10 +137,21 @@ class Source:
         self._skipping = False
         return piece[end:]
 
-    def _read(self) -> bytes:
+    def _size_of_lines(self) -> int:
+        """How much of a file to read, so that a block ends with a line and need not be copied to cut it."""
+        before_tail = BLOCK_BYTES - _TAIL_BYTES
+        try:
+            tail = os.pread(self._fd, _TAIL_BYTES, os.lseek(self._fd, 0, os.SEEK_CUR) + before_tail)
+        except OSError as error:
+            error.filename = error.filename or self._name
+            raise
+        end = tail.rfind(b"\n") + 1
+        return before_tail + end if end else BLOCK_BYTES
+
+    def _read(self, size_bytes: int = BLOCK_BYTES) -> bytes:
         while True:
             try:
-                return os.read(self._fd, BLOCK_BYTES)
+                return os.read(self._fd, size_bytes)
             except BlockingIOError:
                 # Somebody with whom we share it made it non-blocking.
                 self._ready(_SLICE_SECONDS)

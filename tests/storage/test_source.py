@@ -13,6 +13,9 @@ from storage.source import BLOCK_BYTES, Source
 
 LINES = st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b" ")), max_size=20)
 LIMIT_BYTES = 1000
+# Also those whose end lies just before, at the edges of, and behind where a block's last line end is sought.
+SIZES = [0, 5, 999, BLOCK_BYTES - 4100, *range(BLOCK_BYTES - 4098, BLOCK_BYTES - 4094)]
+SIZES += [BLOCK_BYTES - 1000, BLOCK_BYTES - 2, BLOCK_BYTES - 1, BLOCK_BYTES, 3 * BLOCK_BYTES]
 
 
 def taken(source: Source, *, skip_above: int | None = None) -> tuple[list[bytes], bool]:
@@ -61,9 +64,9 @@ def test_a_pipe_gives_its_lines_however_they_are_written(
     assert (data.split(b"\n"), bool(last)) == (found, cut)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
-    sizes=st.lists(st.sampled_from([0, 5, 999, BLOCK_BYTES - 1, BLOCK_BYTES, 3 * BLOCK_BYTES]), max_size=5),
+    sizes=st.lists(st.sampled_from(SIZES), max_size=5),
     ended=st.booleans(),
 )
 def test_a_file_gives_its_lines_and_skips_those_that_are_too_long(sizes: list[int], ended: bool) -> None:
@@ -81,3 +84,13 @@ def test_a_file_gives_its_lines_and_skips_those_that_are_too_long(sizes: list[in
         line for line in lines if 0 < len(line) <= LIMIT_BYTES
     ]
     assert set(short) <= {*lines, b""}
+
+
+def test_a_block_of_a_file_is_what_was_read_and_ends_with_its_last_whole_line() -> None:
+    line = b"x" * 99 + b"\n"
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(line * 30_000)
+        file.seek(0)
+        sizes = [len(block.data) for block in Source(file.fileno(), linger_ms=0, name="file").blocks(int)]
+    whole = BLOCK_BYTES - BLOCK_BYTES % len(line)
+    assert [whole, whole, 3_000_000 - 2 * whole] == sizes
