@@ -15,7 +15,7 @@ import msgspec
 
 from storage.batch import RecordBatch, merged
 from storage.errors import InvalidRecordError, PartitionNotFoundError, SettingError
-from storage.keys import KEYLESS, KeyDelimiter, KeyField, keys_of_lines, partitions_for, route
+from storage.keys import KEYLESS, KeyDelimiter, KeyField, PlacedBatch, keys_of_lines, partitions_for, route
 from storage.lines import ERRORS_KEPT, LineChecker, Lines, single_value
 from storage.store import Append, Store
 from storage.timestamp_field import NO_TIME, TimestampField
@@ -73,6 +73,9 @@ class Intake:
         elif options.key_delimiter is not None:
             self._keys = KeyDelimiter(options.key_delimiter)
             self._stores_keys = True
+        self._timestamps = (
+            TimestampField(options.timestamp_field) if options.timestamp_field is not None else None
+        )
         # For envelopes the checker sees only their values, and `_next_line` counts the lines.
         self._checker = LineChecker(
             max_record_bytes=options.max_record_bytes,
@@ -81,9 +84,6 @@ class Intake:
             empty_is_null=options.empty_is_null and not options.envelope,
             on_error=options.on_error,
         )
-        self._timestamps = (
-            TimestampField(options.timestamp_field) if options.timestamp_field is not None else None
-        )
         self._next_line = 1
         self._values_taken = 0
         self._blank_envelopes = 0
@@ -91,9 +91,28 @@ class Intake:
         self._refusals: list[InvalidRecordError] = []
 
     @property
-    def routes_by_key(self) -> bool:
-        """Whether records are sorted into partitions one by one."""
+    def sorts_late(self) -> bool:
+        """Whether records are sorted into partitions only when they are appended."""
+        has_keys = self._keys is not None or self._options.envelope
+        return self._is_sorted and has_keys and not self._sorts_early
+
+    @property
+    def _is_sorted(self) -> bool:
+        """Whether each record may go to another partition than the one before."""
         return self._topic.partitions > 1 and self._options.partition is None
+
+    @property
+    def _sorts_early(self) -> bool:
+        """Whether records are sorted while they are checked: where there is nothing to them but keys."""
+        options = self._options
+        if self._keys is None or not self._is_sorted or options.envelope:
+            return False
+        if options.key is not None or options.headers is not None:
+            return False
+        if options.timestamp_ms is not None or self._timestamps is not None:
+            return False
+        # Beside a declared key, only those are stored that the values do not hold: that takes a second look.
+        return not self._stores_keys or self._topic.settings.key is None
 
     @property
     def blank_lines(self) -> int:
@@ -109,14 +128,23 @@ class Intake:
         found = self._refusals if self._options.envelope else self._refusals + self._checker.errors
         return sorted(found, key=attrgetter("line"))[:ERRORS_KEPT]
 
-    def take(self, block: bytes) -> tuple[RecordBatch | None, InvalidRecordError | None]:
+    def take(self, block: bytes) -> tuple[list[RecordBatch], InvalidRecordError | None]:
         """The records of a block of whole lines, and the error of the line that ended them."""
         if not block:
-            return None, None
+            return [], None
         if self._options.envelope:
-            return self._take_envelopes(block)
-        checked = self._checker.check(block)
-        return self._finished(checked.lines, checked.error)
+            batch, error = self._take_envelopes(block)
+        else:
+            checker = self._checker
+            if checker.router is None and self._sorts_early:
+                from storage.router import Router
+
+                checker.router = Router(self._topic.partitions, stores_keys=self._stores_keys)
+            checked = checker.check(block)
+            if checker.router is not None:
+                return checker.router.take(), checked.error
+            batch, error = self._finished(checked.lines, checked.error)
+        return [] if batch is None else [batch], error
 
     def take_values(self, values: Sequence[bytes]) -> RecordBatch | None:
         """The records of values given one by one. Raises `InvalidRecordError`, which has their number."""
@@ -286,6 +314,8 @@ class Intake:
         ]
 
     def _route(self, batch: RecordBatch) -> dict[int, RecordBatch]:
+        if isinstance(batch, PlacedBatch):
+            return {batch.partition: batch}
         fixed, partitions = self._options.partition, self._topic.partitions
         if fixed is not None or partitions == 1:
             return {fixed or 0: self._stored(batch)}

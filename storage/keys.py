@@ -41,6 +41,12 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 _T = TypeVar("_T")
 
 
+class PlacedBatch(RecordBatch, frozen=True, kw_only=True):
+    """Records whose partition is chosen."""
+
+    partition: int
+
+
 class KeysRefused(Exception):
     """Some line of a chunk has no usable key; the caller looks for it with `problem`."""
 
@@ -65,12 +71,15 @@ class KeyField:
             ) from None
         self.decode = msgspec.json.Decoder(record).decode
 
+    def joined(self, decoded: Iterable[Any]) -> bytes:
+        """The values of the field in `decoded` records, whatever they are, with newlines between."""
+        return b"\n".join(map(_key_of, decoded))
+
     def keys(self, decoded: Iterable[Any]) -> list[bytes]:
         """The keys of `decoded` records; raises KeysRefused unless all are strings or numbers."""
-        joined = b"\n".join(map(_key_of, decoded))
+        joined = self.joined(decoded)
         keys = joined.split(b"\n") if joined else []
-        if not _SCALARS.issuperset(map(_first_byte, keys)):
-            raise KeysRefused
+        check_scalar(keys)
         return keys
 
     def key_of(self, value: bytes) -> bytes | None:
@@ -106,8 +115,11 @@ class KeyDelimiter:
             raise ValueError("a key delimiter is one or more bytes and no line end")
         self.delimiter = delimiter
 
-    def split(self, lines: list[bytes]) -> tuple[list[bytes], list[bytes]]:
-        """The keys, and the rest of each line; raises KeysRefused unless all lines have both."""
+    def split(self, lines: list[bytes]) -> tuple[bytes, list[bytes]]:
+        """The keys with newlines between, and the rest of each line.
+
+        Raises KeysRefused unless all lines have both.
+        """
         pieces = list(map(bytes.partition, lines, repeat(self.delimiter)))
         if not all(map(itemgetter(1), pieces)):
             raise KeysRefused
@@ -116,7 +128,7 @@ class KeyDelimiter:
             texts = heads.decode().split("\n")
         except UnicodeDecodeError:
             raise KeysRefused from None
-        return _encode_lines(texts).split(b"\n")[:-1], list(map(itemgetter(2), pieces))
+        return _encode_lines(texts)[:-1], list(map(itemgetter(2), pieces))
 
     def problem(self, line: bytes) -> Problem | None:
         """Why `line` has no usable key, or `None`."""
@@ -133,6 +145,12 @@ class KeyDelimiter:
                 "convert the input, for example with iconv -t UTF-8",
             )
         return None
+
+
+def check_scalar(keys: Iterable[bytes]) -> None:
+    """Raises KeysRefused unless all of these JSON texts are strings or numbers."""
+    if not _SCALARS.issuperset(map(_first_byte, keys)):
+        raise KeysRefused
 
 
 def keys_of_lines(lines: bytes, field: str) -> list[bytes | None]:
@@ -174,20 +192,27 @@ def partition_for(key: bytes, partitions: int) -> int:
 
 
 def partitions_for(keys: list[bytes], partitions: int) -> list[int]:
-    """The partition of each key, as `partition_for` gives it.
-
-    Plain strings (no escapes), which is nearly all there is, never become Python objects of their own: the
-    keys joined by newlines and split at quote, newline, quote are their texts, if there are as many as keys.
-    """
-    joined = b"\n".join(keys)
-    texts: list[bytes] = []
+    """The partition of each key, as `partition_for` gives it."""
+    texts: list[bytes] | None
     if _DIGITS.issuperset(map(_first_byte, keys)):
         texts = keys
-    elif b"\\" not in joined and joined[:1] == b'"' == joined[-1:] and len(joined) > 1:
-        texts = joined[1:-1].split(b'"\n"')
-    if len(texts) == len(keys):
+    else:
+        texts = plain_texts(b"\n".join(keys), len(keys))
+    if texts is not None:
         return list(map(mod, map(crc32, texts), repeat(partitions)))
     return list(map(_Remembered(partitions).__getitem__, keys))
+
+
+def plain_texts(keys: bytes, count: int) -> list[bytes] | None:
+    """The texts of keys, `count` of them with newlines between, if all are strings without escapes.
+
+    That is nearly all there is. They never become Python objects of their own with their quotes: what is
+    split at quote, newline, quote are texts, if there are as many as keys.
+    """
+    if b"\\" in keys or len(keys) < 2 or not keys[:1] == b'"' == keys[-1:]:
+        return None
+    texts = keys[1:-1].split(b'"\n"')
+    return texts if len(texts) == count else None
 
 
 def route(batch: RecordBatch, partitions: Sequence[int]) -> dict[int, RecordBatch]:

@@ -8,7 +8,8 @@ stored: one JSON value a line, each ended by a newline. It promises:
   before the first line goes away, and blank lines are counted and left out (`empty_is_null` makes them null);
 - a refused line is named by its number in all of the input, and what came before it is returned;
 - with `text`, lines need only be UTF-8 and each becomes a JSON string, the blank ones too;
-- keys, where a field or a delimiter gives them, come out in step with the records.
+- keys, where a field or a delimiter gives them, come out in step with the records;
+- with a `router`, the records go there instead, each with its key: out comes only their number.
 
 What msgspec's decoder takes for JSON is JSON here: numbers of any size, duplicate names, but no NaN and no
 escape that is half of a surrogate pair.
@@ -23,21 +24,24 @@ import binascii
 import io
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
 from storage.errors import InvalidRecordError
-from storage.keys import KeyDelimiter, KeyField, KeysRefused
+from storage.keys import KeyDelimiter, KeyField, KeysRefused, check_scalar
 from storage.line_problem import Problem, json_problem, size_problem, text_problem
 from storage.nesting import MAX_NESTING, any_deeper, harmless_bytes
+
+if TYPE_CHECKING:
+    from storage.router import Place, Router
+    from storage.sift import Sifted, Sifter
 
 ERRORS_KEPT = 100
 """How many errors a checker remembers with on_error="skip"; it counts them all."""
 
 # Enough lines to make a call per chunk cheap, few enough to stay in the processor's cache.
 _CHUNK_BYTES = 65_536
-_SIFT_LINES = 32
 # msgspec needs one level of C recursion for each level of nesting, and Python allows about a thousand.
 _MAX_NESTING_SUPPORTED = 512
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -80,24 +84,21 @@ class Checked:
     error: InvalidRecordError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Sifted:
-    """The good lines of a chunk that does not pass as a whole, and the positions in it of the others.
+class _Good(NamedTuple):
+    """Records that are good: their values, as lines or as one buffer, and what goes with each."""
 
-    `consumed` lines of the chunk are decided: all, or those before the one that the error names.
-    """
-
-    good: list[bytes]
-    dropped: list[int]
-    error: InvalidRecordError | None
-    consumed: int
+    values: list[bytes] | bytes
+    records: int
+    keys: list[bytes]
+    places: list[Place]
 
 
 class _Unfit(Exception):
     """Some line of a chunk breaks a limit."""
 
 
-_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeysRefused, _Unfit)
+REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeysRefused, _Unfit)
+"""What the checks of good input raise; it does not say for which line."""
 
 
 class LineChecker:
@@ -113,6 +114,7 @@ class LineChecker:
         max_record_bytes: int,
         max_nesting: int = MAX_NESTING,
         keys: KeyField | KeyDelimiter | None = None,
+        router: Router | None = None,
         text: bool = False,
         empty_is_null: bool = False,
         on_error: Literal["stop", "skip"] = "stop",
@@ -121,19 +123,32 @@ class LineChecker:
             raise ValueError(f"max_nesting must be 0 to {_MAX_NESTING_SUPPORTED}, not {max_nesting}")
         if text and isinstance(keys, KeyField):
             raise ValueError("lines of text have no fields to take a key from")
+        if router is not None and keys is None:
+            raise ValueError("there are no keys to route by")
         self.next_line = 1
-        self.blank_lines = 0
-        self.refused_lines = 0
-        self.errors: list[InvalidRecordError] = []
         self._max_record_bytes = max_record_bytes
         self._max_nesting = max_nesting
         # A line up to this length, line end included, can break neither limit.
         self._harmless_bytes = min(harmless_bytes(max_nesting), max_record_bytes + 1)
         self._key_field = keys if isinstance(keys, KeyField) else None
         self._key_delimiter = keys if isinstance(keys, KeyDelimiter) else None
+        self.router = router
         self._text = text
         self._empty_is_null = empty_is_null
-        self._skip = on_error == "skip"
+        self._on_error = on_error
+        self._sifter: Sifter | None = None
+
+    @property
+    def blank_lines(self) -> int:
+        return 0 if self._sifter is None else self._sifter.blank_lines
+
+    @property
+    def refused_lines(self) -> int:
+        return 0 if self._sifter is None else self._sifter.refused_lines
+
+    @property
+    def errors(self) -> list[InvalidRecordError]:
+        return [] if self._sifter is None else self._sifter.errors
 
     def check(self, buffer: bytes) -> Checked:
         """The records of `buffer`, which ends at a line end (a missing last newline is added).
@@ -156,18 +171,21 @@ class LineChecker:
             given = buffer[start:end]
             chunk = given.replace(b"\r\n", b"\n") if b"\r" in given else given
             try:
-                values, own_keys, count = self._take_chunk(chunk)
-                consumed = count
-            except _REFUSALS:
-                sifted = self._sift(io.BytesIO(chunk).readlines(), chunk.isascii())
-                values, own_keys = self._take(sifted.good, chunk.isascii())
-                count, consumed, error = len(sifted.good), sifted.consumed, sifted.error
+                good = self._take_chunk(chunk)
+                consumed = good.records
+            except REFUSALS:
+                sifted = self._sift(chunk)
+                good = self._take(sifted.good, chunk.isascii())
+                consumed, error = sifted.consumed, sifted.error
                 dropped += [self.next_line - first_line + position for position in sifted.dropped]
-            gathered.add(values, end, unchanged=values is given)
-            gathered.count += count
-            keys += own_keys
             self.next_line += consumed
-        has_keys = self._key_field is not None or self._key_delimiter is not None
+            gathered.count += good.records
+            if self.router is not None:
+                self.router.add(good.values, good.places, good.keys)
+                continue
+            gathered.add(good.values, end, unchanged=good.values is given)
+            keys += good.keys
+        has_keys = self.router is None and (self._key_field or self._key_delimiter) is not None
         lines = Lines(gathered.data(), gathered.count, keys if has_keys else None, first_line, dropped)
         return Checked(lines, error)
 
@@ -177,15 +195,34 @@ class LineChecker:
         assert problem is not None, "only a line above the limit is too long"
         return InvalidRecordError(self.next_line, problem.reason, remedy=problem.remedy)
 
-    def _take_chunk(self, chunk: bytes) -> tuple[list[bytes] | bytes, list[bytes], int]:
-        """The values, keys and number of the lines of `chunk`, as `_take`; `chunk` itself if unchanged."""
+    def _sift(self, chunk: bytes) -> Sifted:
+        if self._sifter is None:
+            # Good input never needs it.
+            from storage.sift import Sifter
+
+            self._sifter = Sifter(
+                max_record_bytes=self._max_record_bytes,
+                max_nesting=self._max_nesting,
+                keys=self._key_field or self._key_delimiter,
+                text=self._text,
+                empty_is_null=self._empty_is_null,
+                on_error=self._on_error,
+            )
+        return self._sifter.sift(
+            io.BytesIO(chunk).readlines(),
+            first_line=self.next_line,
+            take=lambda lines: self._take(lines, chunk.isascii()),
+        )
+
+    def _take_chunk(self, chunk: bytes) -> _Good:
+        """As `_take`, for the lines of `chunk`; the values may be `chunk` itself."""
         if self._key_field is None and self._key_delimiter is None and not self._text:
             count = self._count_plain(chunk)
             if count:
-                return chunk, [], count
+                return _Good(chunk, count, [], [])
         lines = io.BytesIO(chunk).readlines()
-        values, keys = self._take(lines, chunk.isascii())
-        return chunk if values is lines else values, keys, len(lines)
+        good = self._take(lines, chunk.isascii())
+        return good._replace(values=chunk) if good.values is lines and self.router is None else good
 
     def _count_plain(self, chunk: bytes) -> int:
         """The number of lines if they are values and newlines and nothing else; 0 means to look closer.
@@ -213,30 +250,42 @@ class LineChecker:
             return 0
         return len(values) - 1
 
-    def _take(self, lines: list[bytes], is_ascii: bool) -> tuple[list[bytes] | bytes, list[bytes]]:
-        """The values and keys of `lines` if all of them are good; raises one of _REFUSALS if any is not.
+    def _take(self, lines: list[bytes], is_ascii: bool) -> _Good:
+        """The records of `lines` if all of them are good; raises one of REFUSALS if any is not.
 
         The values are `lines` itself where nothing had to change.
         """
-        keys: list[bytes] = []
         if not lines:
-            return lines, keys
+            return _Good(lines, 0, [], [])
+        joined = b""
+        values: list[bytes] | bytes = lines
         if self._key_delimiter is not None:
-            keys, lines = self._key_delimiter.split(lines)
+            joined, lines = self._key_delimiter.split(lines)
+            values = lines
         if self._text:
-            return self._take_text(lines), keys
-        if self._key_field is None:
+            values = self._take_text(lines)
+        elif self._key_field is None:
             deque(map(_decode_value, lines), maxlen=0)
         else:
-            keys = self._key_field.keys(map(self._key_field.decode, lines))
+            joined = self._key_field.joined(map(self._key_field.decode, lines))
+        if not self._text:
+            self._check_limits(lines)
+            if not is_ascii:
+                b"".join(lines).decode()
+        places: list[Place] = []
+        if self.router is not None:
+            places = self.router.places(joined, len(lines))
+        keys = joined.split(b"\n") if joined and (self.router is None or self.router.stores_keys) else []
+        if self.router is None and self._key_field is not None:
+            check_scalar(keys)
+        return _Good(values, len(lines), keys, places)
+
+    def _check_limits(self, lines: list[bytes]) -> None:
         longest = max(map(len, lines))
         if longest > self._harmless_bytes and (
             longest > self._max_record_bytes + 1 or any_deeper(lines, self._max_nesting)
         ):
             raise _Unfit
-        if not is_ascii:
-            b"".join(lines).decode()
-        return lines, keys
 
     def _take_text(self, lines: list[bytes]) -> bytes:
         texts: list[str] | list[str | None] = b"".join(lines).decode().split("\n")[:-1]
@@ -247,81 +296,6 @@ class LineChecker:
         if longest > self._max_record_bytes and max(map(len, values.split(b"\n"))) > self._max_record_bytes:
             raise _Unfit
         return values
-
-    def _sift(self, lines: list[bytes], is_ascii: bool) -> _Sifted:
-        """What is good in a chunk that does not pass: looked for in small steps, then line by line."""
-        positions = self._positions_of_records(lines)
-        records = [lines[position] for position in positions]
-        if self._empty_is_null and not self._text:
-            records = list(map(self._filled, records))
-        good: list[int] = []
-        for start in range(0, len(records), _SIFT_LINES):
-            step = range(start, min(start + _SIFT_LINES, len(records)))
-            try:
-                self._take(records[step.start : step.stop], is_ascii)
-                good += step
-            except _REFUSALS:
-                for index in step:
-                    problem = self._problem(records[index])
-                    if problem is None:
-                        good.append(index)
-                        continue
-                    error = self._refused(self.next_line + positions[index], problem)
-                    if error is not None:
-                        return self._sifted(records, positions, good, error, positions[index])
-        return self._sifted(records, positions, good, None, len(lines))
-
-    def _positions_of_records(self, lines: list[bytes]) -> list[int]:
-        if self._text or (self._empty_is_null and self._key_delimiter is None):
-            return list(range(len(lines)))
-        return [position for position, line in enumerate(lines) if not line.isspace()]
-
-    def _sifted(
-        self,
-        records: list[bytes],
-        positions: list[int],
-        good: list[int],
-        error: InvalidRecordError | None,
-        consumed: int,
-    ) -> _Sifted:
-        kept = {positions[index] for index in good}
-        dropped = [position for position in range(consumed) if position not in kept]
-        recorded = len(positions) if error is None else positions.index(consumed)
-        self.blank_lines += consumed - recorded
-        return _Sifted([records[index] for index in good], dropped, error, consumed)
-
-    def _filled(self, line: bytes) -> bytes:
-        """`line` with null in the place of a missing value."""
-        if self._key_delimiter is None:
-            return b"null\n" if line.isspace() else line
-        _, delimiter, value = line.partition(self._key_delimiter.delimiter)
-        return line[: -len(value)] + b"null\n" if delimiter and value.isspace() else line
-
-    def _refused(self, line: int, problem: Problem) -> InvalidRecordError | None:
-        """The error to stop with, or `None` if such lines are left out."""
-        error = InvalidRecordError(line, problem.reason, remedy=problem.remedy)
-        self.refused_lines += 1
-        if not self._skip:
-            return error
-        if len(self.errors) < ERRORS_KEPT:
-            self.errors.append(error)
-        return None
-
-    def _problem(self, line: bytes) -> Problem | None:
-        if self._key_delimiter is not None:
-            problem = self._key_delimiter.problem(line)
-            if problem is not None:
-                return problem
-            line = line.partition(self._key_delimiter.delimiter)[2]
-        value = line.removesuffix(b"\n")
-        if self._text:
-            if self._empty_is_null and not value:
-                return size_problem(len(b"null"), max_record_bytes=self._max_record_bytes)
-            return text_problem(value, max_record_bytes=self._max_record_bytes)
-        problem = json_problem(value, max_record_bytes=self._max_record_bytes, max_nesting=self._max_nesting)
-        if problem is None and self._key_field is not None:
-            problem = self._key_field.problem(value)
-        return problem
 
 
 def _end_of_chunk(buffer: bytes, start: int) -> int:

@@ -8,6 +8,7 @@ comes: nothing that was read waits longer than `linger_ms` for more.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from storage.store import Append, Store
 STEP_BYTES = 8 * 1024 * 1024
 LOGS_A_STEP = 256
 LINGER_MS_DEFAULT = 5
+_SWITCH_SECONDS = 0.0005
 
 
 @dataclass(slots=True)
@@ -88,7 +90,7 @@ def publish_values(
         raise InvalidRecordError(error.line, error.reason, remedy=error.remedy, published=0) from None
     if batch is not None:
         with _Appender(store, intake, done, on_receipts) as appender:
-            appender.add(batch)
+            appender.add([batch])
             appender.finish()
     return done
 
@@ -103,21 +105,22 @@ def _pump(
 ) -> InvalidRecordError | None:
     """Read and check until the end; returns the error of a line that ended it."""
     bulk = False
-    # Records that are sorted into partitions are in memory several times over.
-    step_bytes = STEP_BYTES // 2 if intake.routes_by_key else STEP_BYTES
+    # Records that are sorted into partitions only when they are appended are in memory several times over.
+    step_bytes = STEP_BYTES // 2 if intake.sorts_late else STEP_BYTES
     for block in source.blocks(lambda: appender.pending_bytes):
         if len(block.data) > BLOCK_BYTES // 2 and not bulk:
             from storage.libc import keep_freed_memory
 
             bulk = True
             keep_freed_memory()
+            appender.hurry()
         if block.data:
             if on_progress is not None:
                 on_progress(len(block.data))
-            batch, error = intake.take(block.data)
-            if batch is not None:
+            batches, error = intake.take(block.data)
+            if batches:
                 done.last_line_was_cut = block.cut
-                appender.add(batch)
+                appender.add(batches)
             if error is not None:
                 return error
         try:
@@ -130,6 +133,36 @@ def _pump(
             # A source that has gone quiet may stay so: what it gave is published however busy the disk is.
             appender.flush(wait=full or block.quiet)
     return None
+
+
+class _SwitchInterval:
+    """How soon a thread of this process that wants to go on gets its turn; one for all its publishes.
+
+    An append is dozens of short calls to the kernel, and after each its thread waits until the one that
+    checks lines gives way. Python's 5 ms for that would make an append wait longer than it works.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = 0.0
+
+    def shorten(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, _SWITCH_SECONDS))
+            self._users += 1
+
+    def restore(self) -> None:
+        """Undo one `shorten`."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                sys.setswitchinterval(self._before)
+
+
+_switch_interval = _SwitchInterval()
 
 
 class _Appender:
@@ -157,16 +190,26 @@ class _Appender:
         self._idle = threading.Event()
         self._idle.set()
         self._error: BaseException | None = None
+        self._hurries = False
 
     def __enter__(self) -> _Appender:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._stop()
+        try:
+            self._stop()
+        finally:
+            if self._hurries:
+                _switch_interval.restore()
 
-    def add(self, batch: RecordBatch) -> None:
-        self._batches.append(batch)
-        self.pending_bytes += len(batch.lines)
+    def hurry(self) -> None:
+        """From now on each step goes on while the next one is gathered, which takes as long."""
+        _switch_interval.shorten()
+        self._hurries = True
+
+    def add(self, batches: list[RecordBatch]) -> None:
+        self._batches += batches
+        self.pending_bytes += sum(len(batch.lines) for batch in batches)
 
     def flush(self, *, wait: bool) -> None:
         """Hand over what was gathered; unless `wait`, only if the step before is done."""
@@ -206,6 +249,8 @@ class _Appender:
 
     def _append(self, batches: list[RecordBatch]) -> None:
         appends = self._intake.appends(batches)
+        # What was merged was copied, and is not needed in memory twice while the next step is gathered.
+        batches.clear()
         # A step that touches thousands of partitions is several appends: a journal record has its limits.
         for first in range(0, len(appends), LOGS_A_STEP):
             self._append_some(appends[first : first + LOGS_A_STEP])

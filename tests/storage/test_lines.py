@@ -9,9 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import storage.lines
+import storage.router
+import storage.sift
+from storage.batch import RecordBatch
 from storage.errors import InvalidRecordError
-from storage.keys import KeyDelimiter, KeyField
+from storage.keys import KeyDelimiter, KeyField, partitions_for, route
 from storage.lines import ERRORS_KEPT, Checked, LineChecker, binary_value, single_value
+from storage.router import Router
 from tests.storage.line_model import Rules, expected
 
 _JSON = st.recursive(
@@ -129,7 +133,7 @@ def test_a_checker_does_what_the_model_does(
     bad: list[int] = []
     with (
         patch.object(storage.lines, "_CHUNK_BYTES", chunk_bytes),
-        patch.object(storage.lines, "_SIFT_LINES", sift_lines),
+        patch.object(storage.sift, "_SIFT_LINES", sift_lines),
     ):
         for start in range(0, len(lines), buffer_lines):
             checked = checker.check(b"".join(lines[start : start + buffer_lines]))
@@ -151,6 +155,43 @@ def test_a_checker_does_what_the_model_does(
     assert model.blank_lines == checker.blank_lines
     assert len(model.bad_lines) == checker.refused_lines
     assert model.keys == keys
+
+
+@given(
+    lines=_INPUT,
+    rules=_RULES.filter(lambda rules: rules.key_field is not None or rules.delimiter is not None),
+    buffer_lines=st.integers(1, 13),
+    chunk_bytes=st.sampled_from([1, 30, 65_536]),
+    sift_lines=st.sampled_from([1, 3, 32]),
+)
+def test_a_checker_with_a_router_takes_the_same_records_to_the_places_of_their_keys(
+    lines: list[bytes],
+    rules: Rules,
+    buffer_lines: int,
+    chunk_bytes: int,
+    sift_lines: int,
+) -> None:
+    with (
+        patch.object(storage.lines, "_CHUNK_BYTES", chunk_bytes),
+        patch.object(storage.sift, "_SIFT_LINES", sift_lines),
+        patch.object(storage.router, "_RECORDS_A_PARTITION", sift_lines),
+    ):
+        plain, routed = _checker(rules), _checker(rules)
+        routed.router = Router(3, stores_keys=True)
+        for start in range(0, len(lines), buffer_lines):
+            buffer = b"".join(lines[start : start + buffer_lines])
+            own, other = plain.check(buffer), routed.check(buffer)
+            assert str(own.error) == str(other.error)
+            assert own.lines.count == other.lines.count
+            batch = RecordBatch(lines=own.lines.data, count=own.lines.count, keys=own.lines.keys)
+            parts = route(batch, partitions_for(own.lines.keys or [], 3)) if batch.count else {}
+            assert [(parts[place].lines, parts[place].keys) for place in sorted(parts)] == [
+                (part.lines, part.keys) for part in routed.router.take()
+            ]
+            if own.error is not None:
+                break
+    assert (plain.next_line, plain.blank_lines) == (routed.next_line, routed.blank_lines)
+    assert list(map(str, plain.errors)) == list(map(str, routed.errors))
 
 
 def _check(data: bytes, *, max_record_bytes: int = 1_000_000, max_nesting: int = 128) -> Checked:
@@ -351,6 +392,11 @@ def test_text_that_is_not_utf8_is_named() -> None:
 def test_text_has_no_fields_to_take_a_key_from() -> None:
     with pytest.raises(ValueError, match="no fields"):
         LineChecker(max_record_bytes=100, text=True, keys=KeyField("id"))
+
+
+def test_without_keys_there_is_nothing_to_route_by() -> None:
+    with pytest.raises(ValueError, match="no keys"):
+        LineChecker(max_record_bytes=100, router=Router(2, stores_keys=False))
 
 
 def test_a_nesting_limit_above_what_the_decoder_allows_is_refused() -> None:
