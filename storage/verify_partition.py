@@ -16,7 +16,7 @@ from storage.describe import holder_among, lock_holders
 from storage.entry import ENTRY_BYTES
 from storage.epoch import Epoch
 from storage.finding import Finding, Kind, Severity
-from storage.head import HEAD_FILE, Head, read_head, salt_of
+from storage.head import HEAD_BYTES, HEAD_FILE, Head, read_head, salt_of
 from storage.lock import describe_process
 from storage.log import LogPlace
 from storage.segment import segment_bases
@@ -249,8 +249,8 @@ def _read_head(place: LogPlace, epoch: Epoch | None) -> tuple[Head | None, bool]
     except FileNotFoundError:
         return None, True
     try:
-        if not os.fstat(fd).st_size:
-            return None, True
+        if not any(os.pread(fd, HEAD_BYTES, 0)):
+            return None, True  # not written yet, or made by an append that was refused
         own_salt = salt_of(fd)
         head = read_head(fd, salt=own_salt)
         if head is None or epoch is None or own_salt != epoch.salt:

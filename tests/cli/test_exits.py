@@ -31,6 +31,7 @@ EXAMPLES: list[tuple[BaseException, int]] = [
     (errors.TopicChangedError("t"), 4),
     (errors.OffsetConflictError("t", 0, 1, 2), 4),
     (errors.DamageError("f", "a checksum fails"), 5),
+    (errors.FileMissingError("f"), 5),
     (errors.LockTimeoutError("partition", "process 7", 1.5), 6),
     (errors.InvalidRecordError(3, "no JSON", remedy="use --text"), 7),
     (errors.InvalidRecordError(3, "no JSON", remedy="use --text", published=0), 7),

@@ -69,6 +69,12 @@ def test_a_partition_that_is_ahead_of_the_clock_is_a_notice(tmp_path: Path) -> N
         assert store.publish("t", "later", partition=0).append_time_ms > receipt.append_time_ms
 
 
+def test_a_head_that_was_never_written_is_no_finding(root: Path) -> None:
+    # As it is made by an append that was then refused.
+    (root / "topics/t/0/head").write_bytes(bytes(4096))
+    assert [] == list(verify(root))
+
+
 def test_a_clock_that_is_corrected_by_a_little_is_not_worth_a_notice(tmp_path: Path) -> None:
     with Store(tmp_path / "store", create=True, clock_ms=lambda: clock_ms() + 30_000) as store:
         store.create_topic("t")
