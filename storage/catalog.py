@@ -174,11 +174,16 @@ class Catalog:
             for lock in locks:
                 lock.close()
 
-    def delete(self, name: str) -> None:
-        """Delete a topic: durably out of sight first, its files after."""
+    def delete(self, name: str, *, check: Callable[[], None] | None = None) -> None:
+        """Delete a topic: durably out of sight first, its files after.
+
+        `check` is called while nobody can append; what it raises keeps the topic.
+        """
         with self._locked():
             topic = self.topic(name)
             with self._partitions_locked(topic):
+                if check is not None:
+                    check()
                 trashed = os.path.join(self._trash_path, topic.topic_id.hex())
                 files.rename(topic.directory, trashed)
                 files.sync_directory(self._trash_path, Sync.TOPIC_DELETE)
