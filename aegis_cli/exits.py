@@ -16,6 +16,7 @@ from storage.errors import (
     ConflictError,
     DamageError,
     DiskFullError,
+    InDoubtError,
     InvalidNameError,
     InvalidRecordError,
     LockTimeoutError,
@@ -92,6 +93,7 @@ EXIT_CODES: dict[type[BaseException], ExitCode] = {
     RefusedError: ExitCode.REFUSED,
     PermissionError: ExitCode.REFUSED,
     SyncFailedError: ExitCode.INCOMPLETE,
+    InDoubtError: ExitCode.INCOMPLETE,
     NotYetVisibleError: ExitCode.INCOMPLETE,
 }
 

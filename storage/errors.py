@@ -26,6 +26,7 @@
     │   └── StoreFailedError      a sync failed earlier; verify first
     ├── DiskFullError
     ├── SyncFailedError
+    ├── InDoubtError              who appended it together with others was stopped on the way
     ├── NotYetVisibleError        committed, but applying it failed
     └── DamageError               a checksum that fails on what was committed
         └── FileMissingError      a file of a log is not there
@@ -315,6 +316,19 @@ class SyncFailedError(StorageError):
         self.reason = reason
         super().__init__(
             f"syncing {path} failed ({reason}), so the last append is in doubt; run 'aegis store repair'"
+        )
+
+
+class InDoubtError(StorageError):
+    """Whether the append happened cannot be known: who was at it for several writers did not end it."""
+
+    def __init__(self, topic: str, partition: int, reason: str) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.reason = reason
+        super().__init__(
+            f"topic '{topic}' partition {partition}: the last append is in doubt ({reason}); "
+            "look at the end of the topic before you publish it again"
         )
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 import threading
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
@@ -72,6 +73,8 @@ observer: Observer | None = None
 
 # What `os.posix_fallocate` cannot say: reserve the blocks, keep the size. From linux/falloc.h.
 _FALLOC_FL_KEEP_SIZE = 1
+# From fcntl.h: type, whence, start, length, process.
+_FLOCK = struct.Struct("hhqqi4x")
 
 
 def step(name: str) -> None:
@@ -274,6 +277,21 @@ def try_lock(fd: int, *, shared: bool = False) -> bool:
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
+        return False
+    return True
+
+
+def try_lock_byte(fd: int, position: int) -> bool:
+    """Take the kernel's lock on one byte of the open file `fd` if it is free; closing the file frees it.
+
+    Raises OSError where the system has no such locks.
+    """
+    command = getattr(fcntl, "F_OFD_SETLK", None)
+    if command is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    try:
+        fcntl.fcntl(fd, command, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, position, 1, 0))
+    except (BlockingIOError, PermissionError):
         return False
     return True
 

@@ -8,6 +8,7 @@ Numbers are those of the Linux kernel's headers (linux/futex.h, asm/unistd.h).
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 
@@ -81,3 +82,48 @@ class Futex:
     def close(self) -> None:
         """Let go of the mapping, so that it can be unmapped."""
         del self._word
+
+
+# Waking takes less than handing the interpreter to another thread would, so it keeps it.
+_wake = ctypes.PyDLL(None)["syscall"]
+_wake.argtypes = (ctypes.c_long, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
+_wait = _libc["syscall"]
+_wait.argtypes = (ctypes.c_long, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p)
+
+
+class FutexWords:
+    """An array of 32-bit words in a shared mapping, on each of which one process sleeps: see `Futex`."""
+
+    def __init__(self, page: mmap.mmap, position: int, count: int) -> None:
+        self._words = (ctypes.c_uint32 * count).from_buffer(page, position)
+        self._address = ctypes.addressof(self._words)
+        self._timeout_seconds = 0.0
+        self._timeout = _Timespec(0, 0)
+
+    def value(self, index: int) -> int:
+        return self._words[index]
+
+    def wait(self, index: int, seen: int, *, timeout_seconds: float) -> bool:
+        """Sleep; whether it was not for the whole time."""
+        if _FUTEX_NUMBER is None:
+            import time
+
+            time.sleep(min(timeout_seconds, 0.001))
+            return timeout_seconds > 0.001
+        if timeout_seconds != self._timeout_seconds:
+            self._timeout_seconds = timeout_seconds
+            self._timeout = _Timespec(int(timeout_seconds), int(timeout_seconds % 1 * 1e9))
+        address = self._address + 4 * index
+        if _wait(_FUTEX_NUMBER, address, _FUTEX_WAIT, seen, ctypes.addressof(self._timeout)) == 0:
+            return True
+        return ctypes.get_errno() != errno.ETIMEDOUT
+
+    def wake(self, index: int) -> None:
+        words = self._words
+        words[index] = (words[index] + 1) & 0xFFFFFFFF
+        if _FUTEX_NUMBER is not None:
+            _wake(_FUTEX_NUMBER, self._address + 4 * index, _FUTEX_WAKE, 0x7FFFFFFF)
+
+    def close(self) -> None:
+        """Let go of the mapping, so that it can be unmapped."""
+        del self._words

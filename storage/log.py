@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from storage import ceiling, files
 from storage.entry import ENTRY_BYTES, IndexHeader
@@ -36,6 +37,9 @@ from storage.segment import (
     create_segment,
     segment_bases,
 )
+
+if TYPE_CHECKING:
+    from storage.posts import Posts
 
 _STUCK_WAIT_SECONDS = 1.0
 
@@ -78,6 +82,8 @@ class Log:
         self._head_opening = 0
         self._ceiling = 0
         self.rolled = False
+        # What is being appended for several writers, if this process does that.
+        self.group: Posts | None = None
 
     def close(self) -> None:
         self.lock.close()
@@ -128,9 +134,13 @@ class Log:
         """Before the journal append: whoever finds this mark looks for the record behind it."""
         self._mapped_head().write(tail, salt=self.journal.salt, mark=self.journal.end, bulk=bulk)
         files.step("head.marked")
+        if self.group is not None:
+            self.group.take(tail)
 
     def settle(self, tail: Tail) -> None:
         """After the journal append, or instead of it: the tail is known again."""
+        if self.group is not None:
+            self.group.settle(tail)
         self._mapped_head().write(tail, salt=self.journal.salt)
 
     def _find_tail(self, head: Head | None) -> Tail:
@@ -155,6 +165,9 @@ class Log:
         # Owners may be dead: nothing may build on what they committed before it is durable and visible.
         self.finish_last(tail)
         self._cut_abandoned(self.segment(tail.segment), tail)
+        from storage.posts_file import resolve_left
+
+        resolve_left(self.place.directory, tail, salt=self.journal.salt)
         self.settle(tail)
         return tail
 

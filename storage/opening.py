@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from storage import files
 from storage.catalog import TRASH
+from storage.checkpoint import full_files
 from storage.epoch import Epoch, Identity, current_identity, read_epoch
 from storage.errors import (
     LockTimeoutError,
@@ -22,6 +23,7 @@ from storage.errors import (
     UnsafeFileSystemError,
 )
 from storage.files import Sync
+from storage.journal import Journal
 from storage.lock import UseLock, holder_of
 from storage.shared_page import SharedPage, create_page, open_page
 from storage.shelf import KINDS, TOPICS
@@ -180,6 +182,28 @@ def open_store(path: str, *, lock_wait_seconds: float, now_ms: int) -> OpenStore
             page.close()
         use.close()
         raise
+
+
+def recovery_is_due(path: str) -> bool:
+    """Whether a store was cut off and has to be brought up to its journal before it is read, and may be."""
+    journal_path = os.path.join(path, _JOURNAL)
+    epoch = read_epoch(journal_path)
+    if epoch is not None and epoch.identity == current_identity(journal_path):
+        return False
+    return os.access(journal_path, os.W_OK)
+
+
+def open_journal(path: str, opened: OpenStore, *, lock_wait_seconds: float) -> Journal:
+    """The journal of a store that was opened."""
+    journal = Journal(
+        os.path.join(path, _JOURNAL),
+        salt=opened.epoch.salt,
+        page=opened.page,
+        lock_wait_seconds=lock_wait_seconds,
+    )
+    # Who filled a journal file may have died before it was checkpointed.
+    journal.wants_checkpoint = bool(full_files(journal))
+    return journal
 
 
 def _current(journal_path: str, identity: Identity, page: SharedPage | None) -> Epoch | None:

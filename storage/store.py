@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from storage import append as appending
+from storage import opening
 from storage.batch import Batch, Message, Receipt, RecordBatch
 from storage.catalog import Catalog
-from storage.checkpoint import full_files
-from storage.epoch import current_identity, read_epoch
 from storage.errors import (
     DamageError,
     PartitionNotFoundError,
@@ -38,10 +37,10 @@ from storage.journal import Journal
 from storage.keys import partition_for
 from storage.log import Log
 from storage.message import record_of
-from storage.opening import OpenStore, check_file_system, check_format, create_store, open_store
 from storage.topic import Topic, TopicSettings
 
 if TYPE_CHECKING:
+    from storage.combine import Combiner
     from storage.maintenance import Maintenance
     from storage.reader import Gap, LogReader
     from storage.subscriber import Subscriber
@@ -90,28 +89,20 @@ class Store:
         self.lock_wait_seconds = lock_wait_seconds
         self.clock_ms = clock_ms
         if create:
-            create_store(self.path, lock_wait_seconds=lock_wait_seconds)
-        self.store_id = check_format(self.path, write=not read_only)
-        check_file_system(self.path)
+            opening.create_store(self.path, lock_wait_seconds=lock_wait_seconds)
+        self.store_id = opening.check_format(self.path, write=not read_only)
+        opening.check_file_system(self.path)
         self.catalog = Catalog(self.path, lock_wait_seconds=lock_wait_seconds)
-        self._opened: OpenStore | None = None
+        self._opened: opening.OpenStore | None = None
         self._journal: Journal | None = None
         self._maintenance: Maintenance | None = None
         self._logs: dict[bytes, Log] = {}
+        self._combiners: dict[Log, Combiner | None] = {}
         self._topics: dict[str, Topic] = {}
         self._placed: dict[tuple[str, int], tuple[tuple[int, int], Log]] = {}
         self._turns: dict[str, Iterator[int]] = {}
         self._mutex = threading.RLock()
-        if not read_only:
-            self._recover_if_due()
-
-    def _recover_if_due(self) -> None:
-        """A store that was cut off is brought up to its journal before it is read, where that is allowed."""
-        journal_path = os.path.join(self.path, "journal")
-        epoch = read_epoch(journal_path)
-        if epoch is not None and epoch.identity == current_identity(journal_path):
-            return
-        if os.access(journal_path, os.W_OK):
+        if not read_only and opening.recovery_is_due(self.path):
             self.journal  # noqa: B018  opening it recovers
 
     # -- opening and closing --------------------------------------------------------------------------
@@ -126,17 +117,9 @@ class Store:
         return self._journal
 
     def _open_journal(self) -> Journal:
-        opened = open_store(self.path, lock_wait_seconds=self.lock_wait_seconds, now_ms=self.clock_ms())
-        self._opened = opened
-        journal = Journal(
-            os.path.join(self.path, "journal"),
-            salt=opened.epoch.salt,
-            page=opened.page,
-            lock_wait_seconds=self.lock_wait_seconds,
-        )
-        # Who filled a journal file may have died before it was checkpointed.
-        journal.wants_checkpoint = bool(full_files(journal))
-        return journal
+        wait = self.lock_wait_seconds
+        self._opened = opening.open_store(self.path, lock_wait_seconds=wait, now_ms=self.clock_ms())
+        return opening.open_journal(self.path, self._opened, lock_wait_seconds=wait)
 
     @property
     def maintenance(self) -> Maintenance:
@@ -152,7 +135,10 @@ class Store:
         """Close every file. The store must not be used afterwards."""
         with self._mutex:
             for log in self._logs.values():
+                if combiner := self._combiners.get(log):
+                    combiner.close()
                 log.close()
+            self._combiners.clear()
             self._logs.clear()
             self._placed.clear()
             if self._maintenance is not None:
@@ -265,7 +251,7 @@ class Store:
 
         Raises `OffsetConflictError`, `TopicNotFoundError`, `PartitionNotFoundError`, `LockTimeoutError`,
         `DiskFullError`, `StoreFailedError`: nothing was stored. `SyncFailedError`: in doubt.
-        `NotYetVisibleError`: committed all the same.
+        `InDoubtError`: it may come yet. `NotYetVisibleError`: committed all the same.
         """
         journal = self.journal
         if journal.wants_checkpoint:
@@ -283,13 +269,7 @@ class Store:
             ]
             durable = any(self._topics[item.topic].settings.durability == "fsync" for item in appends)
             try:
-                receipts = appending.append(
-                    journal,
-                    writes,
-                    clock_ms=self.clock_ms,
-                    lock_wait_seconds=self.lock_wait_seconds,
-                    durable=durable,
-                )
+                receipts = self._append(writes, durable=durable)
                 break
             except SyncFailedError as error:
                 # Whoever wrote what could not be synced: nobody may go on as if it were on disk.
@@ -306,6 +286,26 @@ class Store:
                 write.log.rolled = False
             self._maintain(rolled)
         return receipts
+
+    def _append(self, writes: list[appending.Write], *, durable: bool) -> list[Receipt]:
+        """Append, in company where that can be. A log's first goes alone: it may be the only one."""
+        log, wait = writes[0].log, self.lock_wait_seconds
+        if log not in self._combiners:
+            self._combiners[log] = None
+        elif len(writes) == 1:
+            combiner = self._combiners[log] or self._combiner(log)
+            if combiner.can_take(writes[0]):
+                return [combiner.append(writes[0].batches[0], durable=durable)]
+        journal, clock_ms = self.journal, self.clock_ms
+        return appending.append(journal, writes, clock_ms=clock_ms, lock_wait_seconds=wait, durable=durable)
+
+    def _combiner(self, log: Log) -> Combiner:
+        from storage.combine import Combiner
+
+        with self._mutex:
+            combiner = self._combiners.get(log) or Combiner(log, self.clock_ms, self.lock_wait_seconds)
+            self._combiners[log] = combiner
+        return combiner
 
     def _maintain(self, rolled_topics: set[str]) -> None:
         """Upkeep after an acknowledged append: what fails here must not make that look undone."""

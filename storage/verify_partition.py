@@ -19,6 +19,7 @@ from storage.finding import Finding, Kind, Severity
 from storage.head import HEAD_BYTES, HEAD_FILE, Head, read_head, salt_of
 from storage.lock import describe_process
 from storage.log import LogPlace
+from storage.posts_file import POSTS_FILE
 from storage.segment import segment_bases
 from storage.verify_segment import SegmentFiles, Walk, bad_entries, check_header, walk_entries
 
@@ -95,7 +96,7 @@ def _strange_files(place: LogPlace, names: list[str], bases: list[int]) -> Itera
     for name in names:
         stem, suffix = os.path.splitext(name)
         path = os.path.join(place.directory, name)
-        if name in (HEAD_FILE, CEILING_FILE) or (suffix in _SUFFIXES and stem in known):
+        if name in (HEAD_FILE, CEILING_FILE, POSTS_FILE) or (suffix in _SUFFIXES and stem in known):
             continue
         if not os.path.exists(path):
             continue  # removed meanwhile

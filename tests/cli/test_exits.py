@@ -44,6 +44,7 @@ EXAMPLES: list[tuple[BaseException, int]] = [
     (errors.StoreFailedError("/s", "input/output error"), 9),
     (PermissionError(errno.EACCES, "Permission denied", "f"), 9),
     (errors.InvalidRecordError(3, "no JSON", remedy="use --text", published=2), 10),
+    (errors.InDoubtError("t", 0, "process 7 is at it and stands"), 10),
     (errors.NotYetVisibleError("t", 0, "input/output error"), 10),
     (errors.SyncFailedError("/s", "input/output error"), 10),
     (BrokenPipeError(), 0),

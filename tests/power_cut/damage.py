@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from storage import checksum, opening
-from storage import store as store_module
 from storage.checksum import Check
 from storage.epoch import Identity
 from tests.power_cut.crash import SHARED, Outcome, recovered, write_tree
@@ -31,11 +30,11 @@ _HERE = Identity(b"0123456789abcdef", 1, 2, 3)
 def one_identity() -> Iterator[None]:
     """Every store is found where it was left."""
     before = opening.current_identity
-    opening.current_identity = store_module.current_identity = lambda journal_path: _HERE
+    opening.current_identity = lambda journal_path: _HERE
     try:
         yield
     finally:
-        opening.current_identity = store_module.current_identity = before
+        opening.current_identity = before
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,6 +280,29 @@ def three_writers(stage: Stage) -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
+def crowd(stage: Stage) -> None:
+    """Three writers post what they have, and whoever leads appends it for all."""
+    store = stage.open()
+    stage.create(store)
+    stage.begin()
+    stores = [stage.open() for _ in range(3)]
+    for one in stores:
+        one._combiner(one._log("t", 0))._post_from_now_on()
+    together = threading.Barrier(3)
+
+    def write(number: int) -> None:
+        together.wait(timeout=10)
+        for turn in range(4):
+            stage.publish(stores[number], keyed=turn % 2 == number % 2)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert not any(thread.is_alive() for thread in threads)
+
+
 DEATHS: dict[str, Workload] = {
     work.__name__: work
     for work in (

@@ -42,7 +42,7 @@ def recorded(name: str, *, stays: bool = False) -> Trace:
         # Most workloads are not about the making of the store.
         if name != "create":
             os.mkdir(os.path.join(root, "store"))
-        with recording(root, on_sync=_overlap if name == "three_writers" else None) as recorder:
+        with recording(root, on_sync=_overlap if name in ("three_writers", "crowd") else None) as recorder:
             stage = Stage(recorder)
             try:
                 ALL[name](stage)

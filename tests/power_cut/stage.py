@@ -22,7 +22,6 @@ import msgspec
 
 from storage import Store, ceiling, opening, recovery, topic
 from storage import append as appending
-from storage import store as store_module
 from storage.alter import alter_topic
 from storage.batch import Receipt, RecordBatch
 from storage.epoch import Identity, current_identity
@@ -133,11 +132,11 @@ class Stage:
             found = current_identity(journal_path)
             return found._replace(inode=found.inode + 1_000_000)
 
-        opening.current_identity = store_module.current_identity = identity
+        opening.current_identity = identity
         try:
             yield
         finally:
-            opening.current_identity = store_module.current_identity = current_identity
+            opening.current_identity = current_identity
 
     # -- what they do ---------------------------------------------------------------------------------
 

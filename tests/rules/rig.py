@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from storage import posts_file
+from storage.batch import Batch
 from storage.epoch import read_epoch
 from storage.head import Head, read_head
 from storage.shared_page import LANES, SharedPage, open_page
@@ -203,6 +205,17 @@ class Innards:
         assert epoch is not None
         return epoch.salt
 
+    def posted(self, topic: str, partition: int = 0) -> int:
+        """How many requests are posted and not taken."""
+        path = self.path / "topics" / topic / str(partition) / "posts"
+        if not path.exists() or path.stat().st_size < posts_file.FILE_BYTES:
+            return 0
+        words = memoryview(path.read_bytes()).cast("Q")
+        return sum(
+            words[posts_file.POSTED + slot] not in (0, words[posts_file.TAKEN + slot])
+            for slot in range(posts_file.SLOTS)
+        )
+
     def head(self, topic: str, partition: int = 0) -> Head | None:
         fd = os.open(self.path / "topics" / topic / str(partition) / "head", os.O_RDONLY)
         try:
@@ -270,6 +283,13 @@ class Rig:
             assert list(range(start, start + len(messages))) == [message.offset for message in messages]
             assert reader.end_offset == start + len(messages)
         return [message.value.decode() for message in messages]
+
+    def batches(self, topic: str, partition: int = 0) -> list[Batch]:
+        """The batches that a reader who never writes sees."""
+        with Store(self.path, read_only=True) as opened:
+            found = list(opened.batches(topic, partition))
+            assert all(isinstance(batch, Batch) for batch in found)
+            return found  # type: ignore[return-value]
 
     def raw(self, topic: str, partition: int = 0) -> bytes:
         """The bytes of all messages as raw readers find them."""

@@ -67,6 +67,20 @@ class Worker:
             appends.append(Append(topic=topic, partition=partition, batches=batches, expect_offset=expect))
         return [[receipt.base_offset, receipt.last_offset] for receipt in self._store.append(appends)]
 
+    def crowd(self, topic: str, partition: int = 0) -> None:
+        """Post small appends from now on, as if many were at it."""
+        self._store._combiner(self._store._log(topic, partition))._post_from_now_on()
+
+    def sequence(self, topic: str, name: str, count: int, *, partition: int = 0) -> list[list[object]]:
+        """Publish `count` messages one by one, some of them keyed; returns each with its offset."""
+        done: list[list[object]] = []
+        for number in range(count):
+            value = f"{name}-{number}" + "x" * (number * 37 % 500)
+            receipt = self._store.publish(topic, value, partition=partition, key=name if number % 3 else None)
+            assert receipt.base_offset == receipt.last_offset
+            done.append([value, receipt.base_offset])
+        return done
+
     def create(self, topic: str, **settings: object) -> None:
         self._store.create_topic(topic, TopicSettings(**settings))  # type: ignore[arg-type]
 

@@ -1,0 +1,390 @@
+"""The posts of a partition: small appends that wait for whoever appends next, in memory that writers share.
+
+A writer that finds another at work puts its batch into its slot; the one that holds the file's lock leads:
+it appends all that is posted as one, and tells each where it lies. FORMAT.md section 5.1.
+
+It is a cache in memory, never a promise: nothing in it outlives the epoch, whose salt is in every number, so
+losing it, or finding anything in it after a power cut, loses nothing. Within one boot it survives the death
+of any process at any instruction:
+
+- each word has one writer at a time: its poster, or who holds the lock that it is changed under;
+- a request's number is never used again, so a process that comes back late can only say what nobody asks;
+- what is taken is resolved before anything else is appended to the partition, by the head being dirty.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import threading
+import weakref
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from storage import checksum, files
+from storage.batch import RecordBatch
+from storage.posts_file import (
+    BASE,
+    BEAT,
+    COMMITTED,
+    DONE,
+    FILE_BYTES,
+    FIRST_SLOT_BYTE,
+    FUTEX_BYTE,
+    LAST,
+    LED,
+    NUMBER_BITS,
+    POSTED,
+    POSTS_FILE,
+    REFUSED,
+    SEQUENCE,
+    SLOT_BYTES,
+    SLOTS,
+    TAKEN,
+    TIME,
+    claim_slot,
+    epoch_of,
+    make_whole,
+    resolve,
+)
+
+if TYPE_CHECKING:
+    from storage.head import Tail
+    from storage.libc import FutexWords
+
+_CRC = struct.Struct("<I")
+# Number of the request, stamp of the topic's settings, records, length of the lines, length of the columns.
+_POST = struct.Struct("<QQIII")
+_LINES_AT = _CRC.size + _POST.size
+PAYLOAD_BYTES_MAX = SLOT_BYTES - _LINES_AT
+_WORD = (1 << 64) - 1
+
+_Columns = tuple[list[bytes] | None, list[bytes] | None, list[int] | None]
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Columns).decode
+
+
+class Retracted(Exception):
+    """A poster took its request back while it was being taken: gather again."""
+
+
+class News(IntEnum):
+    """What a poster learns."""
+
+    DONE = 0
+    LOOK = 1  # at the request, or whether somebody leads
+    SILENCE = 2
+
+
+class Member(NamedTuple):
+    """A request that was gathered: its slot, its number, its records and about how many bytes they take."""
+
+    slot: int
+    number: int
+    batch: RecordBatch
+    size_bytes: int
+
+
+class Posts:
+    """The posts of one partition, mapped, with a slot of this process's own. One thread at a time uses it."""
+
+    def __init__(self, fd: int, slot: int, *, salt: int) -> None:
+        self._fd = fd
+        self._slot = slot
+        self._epoch = epoch_of(salt)
+        self._map = mmap.mmap(fd, FILE_BYTES)
+        self._words = memoryview(self._map).cast("Q")
+        self._futex: FutexWords | None = None
+        self._group: list[Member] = []
+        self._leader_thread = 0
+        self._taken = False
+        last = self._words[LAST + slot]
+        self._number = last if last >> NUMBER_BITS == self._epoch else self._epoch << NUMBER_BITS
+        _mapped.add(self)
+
+    def close(self) -> None:
+        """Unmap the file and give back the slot, and leadership with it."""
+        _mapped.discard(self)
+        if self._futex is not None:
+            self._futex.close()
+            self._futex = None
+        self._words.release()
+        self._map.close()
+        if self._fd >= 0:
+            files.close_file(self._fd)
+            self._fd = -1
+
+    def _close_in_child(self) -> None:
+        # Locks belong to the open file, which a forked child shares: they would outlive their owner.
+        os.close(self._fd)
+        self._fd = -1
+
+    # -- for the poster -------------------------------------------------------------------------------
+
+    def post(self, batch: RecordBatch, *, stamp: tuple[int, int]) -> int | None:
+        """Put a batch into the own slot; returns the request's number, or `None` if it does not fit."""
+        columns = b""
+        if batch.keys is not None or batch.headers is not None or batch.timestamps_ms is not None:
+            columns = _encode((batch.keys, batch.headers, batch.timestamps_ms))
+        lines = batch.lines
+        if len(lines) + len(columns) > PAYLOAD_BYTES_MAX:
+            return None
+        number = self._number = self._number + 1
+        body = _POST.pack(number, _short(stamp), batch.count, len(lines), len(columns)) + lines + columns
+        self._words[LAST + self._slot] = number
+        at = FIRST_SLOT_BYTE + self._slot * SLOT_BYTES
+        # The checksum tells a leader that still reads what the slot held before.
+        self._map[at : at + _CRC.size + len(body)] = _CRC.pack(checksum.value(body)) + body
+        files.step("combine.post")
+        self._words[POSTED + self._slot] = number
+        files.step("combine.posted")
+        return number
+
+    def retract(self) -> None:
+        """Take the request back: under the partition's lock, or as the leader, or see `withdraw`."""
+        self._words[POSTED + self._slot] = 0
+
+    def withdraw(self, number: int) -> bool:
+        """Take the request back without any lock; whether nobody had taken it."""
+        self.retract()
+        # Here and in `take` both sides write first and read after: one of them sees the other.
+        _fence()
+        return not self.is_taken(number)
+
+    def is_taken(self, number: int) -> bool:
+        return self._words[TAKEN + self._slot] == number
+
+    def is_committed(self, number: int) -> bool:
+        return self._words[COMMITTED + self._slot] == number
+
+    def is_done(self, number: int) -> bool:
+        return self._words[DONE + self._slot] == number
+
+    def is_refused(self, number: int) -> bool:
+        return self._words[REFUSED + self._slot] == number
+
+    def placed(self) -> tuple[int, int]:
+        """The first offset of the own request, and when it was appended in ms UTC, once it is committed."""
+        return self._words[BASE + self._slot], self._words[TIME + self._slot]
+
+    def sequence(self) -> int:
+        """In which record of the journal the own request is, once it is committed."""
+        return self._words[SEQUENCE + self._slot]
+
+    @property
+    def is_led(self) -> bool:
+        """Whether somebody leads, or died while leading."""
+        return self._words[LED] != 0
+
+    def leader_runs(self) -> bool:
+        """Whether the leader is known to be neither stopped nor dead."""
+        leader = self._words[LED]
+        try:
+            with open(f"/proc/{leader}/stat", "rb", buffering=0) as file:
+                # Behind the name, which may hold anything: running, sleeping, or waiting for the disk.
+                return file.read(512).rpartition(b")")[2].split()[0] in (b"R", b"S", b"D")
+        except (OSError, IndexError):
+            return False
+
+    @property
+    def beat(self) -> int:
+        """What has changed when a leader got on."""
+        return self._words[BEAT]
+
+    def wait(self, number: int, *, timeout_seconds: float) -> News:
+        """Sleep until there is news of the own request, at most this long."""
+        words, slot = self._words, self._slot
+        futex = self._futex or self._open_futex()
+        token = futex.value(slot)
+        if words[DONE + slot] != number:
+            if words[REFUSED + slot] == number:
+                return News.LOOK
+            woken = futex.wait(slot, token, timeout_seconds=timeout_seconds)
+            if words[DONE + slot] != number:
+                return News.LOOK if woken else News.SILENCE
+        return News.DONE
+
+    # -- for the leader -------------------------------------------------------------------------------
+
+    def try_lead(self) -> bool:
+        """Become the leader if there is none."""
+        if not files.try_lock(self._fd):
+            return False
+        self._words[LED] = os.getpid()
+        return True
+
+    def gather(self, limit_bytes: int, *, stamp: tuple[int, int]) -> list[Member]:
+        """What is posted, the own request first, up to so many bytes. As the leader."""
+        members = []
+        size = 0
+        pending = self._pending()
+        if self._slot in pending:
+            pending.remove(self._slot)
+            pending.insert(0, self._slot)
+        settings = _short(stamp)
+        for slot in pending:
+            member = self._read(slot, settings)
+            if member is not None:
+                size += member.size_bytes
+                if size > limit_bytes:
+                    break
+                members.append(member)
+        return members
+
+    def _pending(self) -> list[int]:
+        words, epoch = self._words, self._epoch
+        posted = words[POSTED : POSTED + SLOTS].tolist()
+        taken = words[TAKEN : TAKEN + SLOTS].tolist()
+        return [
+            slot
+            for slot, (number, other) in enumerate(zip(posted, taken, strict=True))
+            if number != other and number >> NUMBER_BITS == epoch and words[REFUSED + slot] != number
+        ]
+
+    def _read(self, slot: int, settings: int) -> Member | None:
+        """The request in a slot; `None` if it is being written, or rests on other settings of the topic."""
+        at = FIRST_SLOT_BYTE + slot * SLOT_BYTES
+        posted = self._words[POSTED + slot]
+        number, stamp, count, lines_bytes, columns_bytes = _POST.unpack_from(self._map, at + _CRC.size)
+        end = at + _LINES_AT + lines_bytes + columns_bytes
+        if number != posted or end > at + SLOT_BYTES:
+            return None
+        raw = self._map[at:end]
+        if checksum.value(raw[_CRC.size :]) != _CRC.unpack_from(raw)[0]:
+            return None
+        if stamp != settings:
+            self._words[REFUSED + slot] = number
+            self._wake(slot)
+            return None
+        if not columns_bytes:
+            return Member(slot, number, RecordBatch(lines=raw[_LINES_AT:], count=count), lines_bytes)
+        keys, headers, times = _decode(raw[_LINES_AT + lines_bytes :])
+        lines = raw[_LINES_AT : _LINES_AT + lines_bytes]
+        batch = RecordBatch(lines=lines, count=count, keys=keys, headers=headers, timestamps_ms=times)
+        return Member(slot, number, batch, lines_bytes + columns_bytes)
+
+    def begin(self, group: list[Member]) -> None:
+        """What this thread appends from now on is this group's."""
+        self._words[BEAT] += 1
+        self._group = group
+        self._leader_thread = threading.get_ident()
+
+    def end(self) -> None:
+        """The append of the group has returned, or failed."""
+        self._leader_thread = 0
+        self._taken = False
+
+    def take(self, tail: Tail) -> None:
+        """Under the partition's lock, with the head dirty: the group is about to be appended at the tail.
+
+        Raises `Retracted` if it may not be, with nothing taken.
+        """
+        if self._leader_thread != threading.get_ident():
+            return
+        words, offset = self._words, tail.next_offset
+        for slot, number, batch, _ in self._group:
+            words[BASE + slot] = offset
+            words[TAKEN + slot] = number
+            offset += batch.count
+        self._taken = True
+        files.step("combine.taken")
+        _fence()
+        if any(words[POSTED + slot] != number for slot, number, *_ in self._group):
+            self.settle(tail)
+            raise Retracted
+
+    def settle(self, tail: Tail) -> None:
+        """Under the partition's lock, before the head is clean: say what became of the group."""
+        if self._taken and self._leader_thread == threading.get_ident():
+            resolve(self._words, [slot for slot, *_ in self._group], tail)
+            self._taken = False
+            files.step("combine.committed")
+
+    def finish(self) -> None:
+        """All of the group is durable and visible: say so."""
+        files.step("combine.durable")
+        words = self._words
+        words[BEAT] += 1
+        for slot, number, _, _ in self._group:
+            words[DONE + slot] = number
+        files.step("combine.done")
+        self._wake_group()
+
+    def give_up(self) -> None:
+        """The leader does no more for its group: each finds out for itself how far it got."""
+        words = self._words
+        for slot, number, _, _ in self._group:
+            words[REFUSED + slot] = number
+        self._wake_group()
+
+    def _wake_group(self) -> None:
+        futex = self._futex or self._open_futex()
+        for slot, *_ in self._group:
+            if slot != self._slot:
+                futex.wake(slot)
+        self._group = []
+
+    def leave(self) -> None:
+        """Lead no more, and let another lead."""
+        self._words[LED] = 0
+        files.unlock(self._fd)
+        _fence()
+        # After that: who posts later finds that nobody leads, and who posted before is seen here.
+        if pending := self._pending():
+            self._wake(pending[0])
+
+    def _wake(self, slot: int) -> None:
+        self._open_futex().wake(slot)
+
+    def _open_futex(self) -> FutexWords:
+        if self._futex is None:
+            from storage.libc import FutexWords
+
+            self._futex = FutexWords(self._map, FUTEX_BYTE, SLOTS)
+        return self._futex
+
+
+def _short(stamp: tuple[int, int]) -> int:
+    # Integers are hashed as they are, so that equal stamps are equal in every process.
+    return hash(stamp) & _WORD
+
+
+_fence_lock = threading.Lock()
+
+
+def _fence() -> None:
+    """What was written to the mapping before this is there before anything that is read after it."""
+    with _fence_lock:
+        pass
+
+
+_mapped: weakref.WeakSet[Posts] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    for posts in list(_mapped):
+        posts._close_in_child()
+    _mapped.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+def open_posts(directory: str, *, salt: int) -> Posts | None:
+    """The posts of a partition, made where they are missing; `None` where no slot is free, or can be.
+
+    Raises `DiskFullError`, `ReadOnlyStoreError`, OSError.
+    """
+    fd = files.open_file(os.path.join(directory, POSTS_FILE), create=True)
+    try:
+        slot = claim_slot(fd) if make_whole(fd) else None
+        if slot is not None:
+            return Posts(fd, slot, salt=salt)
+    except BaseException:
+        files.close_file(fd)
+        raise
+    files.close_file(fd)
+    return None
