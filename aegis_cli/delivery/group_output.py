@@ -24,6 +24,8 @@ from storage.output import Output
 from storage.watch import Watch, open_watch
 
 _IDLE_SECONDS = 0.1
+# The group is looked at this often while messages flow.
+_LOOK_SECONDS = 0.005
 # Batches of which nothing is wanted, before the group is looked at again.
 _REJECTED_MAX = 64
 
@@ -32,7 +34,8 @@ _REJECTED_MAX = 64
 class GroupOptions:
     """How to consume as a member. `pieces` is how many messages are handed over at a time.
 
-    Without `commit` no position is ever committed. `interval_seconds` is how often positions are.
+    Without `commit` no position is ever committed. `interval_seconds` is how often positions are, or sooner
+    where `max_in_flight` messages were handed over since.
     """
 
     follow: bool = False
@@ -105,8 +108,8 @@ class _Delivery:
         self._watch = watch
         self._handed: deque[_Handed] = deque()
         self._in_flight = 0
-        self._done: dict[Place, int] = {}
-        self._next_commit = 0.0
+        self._done: dict[Place, tuple[int, int]] = {}
+        self._next_commit = self._next_look = 0.0
         self._result = Delivered()
         self._pending: _Pending | None = None
         self._last_message = time.monotonic()
@@ -125,18 +128,18 @@ class _Delivery:
 
     def _step(self) -> bool:
         """One round; says whether all is done."""
-        self._sync()
-        self._settle()
-        if time.monotonic() >= self._next_commit or self._is_tight:
-            self._commit()
-        self._release()
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _LOOK_SECONDS
+            self._sync()
+            self._settle()
+            if now >= self._next_commit:
+                self._commit()
+            self._release()
         if self._ended:
-            if not self._handed:
-                return True
-            self._taken.wait()
-            return False
+            return self._is_settled()
         if self._in_flight >= self._options.max_in_flight:
-            self._taken.wait()
+            self._make_room()
             return False
         if self._pending is None:
             self._pending = self._take()
@@ -149,10 +152,23 @@ class _Delivery:
         self._hand_over(pending)
         return False
 
-    @property
-    def _is_tight(self) -> bool:
-        """Whether a commit lets the next message go out sooner than the interval would."""
-        return self._options.max_in_flight < self._options.pieces or not self._handed
+    def _make_room(self) -> None:
+        """Commit what was taken, so that more may be handed over, or wait for the reader."""
+        self._next_commit = 0.0
+        self._settle()
+        if self._done:
+            self._commit()
+        else:
+            self._taken.wait()
+
+    def _is_settled(self) -> bool:
+        """Whether nothing is on its way any more; waits a little where something is."""
+        self._next_commit = 0.0
+        self._settle()
+        if self._handed:
+            self._next_look = 0.0
+            self._taken.wait()
+        return not self._handed
 
     @property
     def _ended(self) -> bool:
@@ -183,10 +199,10 @@ class _Delivery:
     def _forget(self, void: set[Place]) -> None:
         if not void:
             return
-        kept = [handed for handed in self._handed if handed.place not in void]
-        self._handed = deque(kept)
-        self._in_flight = sum(handed.records for handed in kept)
-        self._done = {place: offset for place, offset in self._done.items() if place not in void}
+        self._handed = deque(handed for handed in self._handed if handed.place not in void)
+        self._done = {place: done for place, done in self._done.items() if place not in void}
+        self._in_flight = sum(handed.records for handed in self._handed)
+        self._in_flight += sum(records for _, records in self._done.values())
         if self._pending is not None and self._pending.place in void:
             self._pending = None
 
@@ -206,10 +222,11 @@ class _Delivery:
     def _commit(self) -> None:
         self._next_commit = time.monotonic() + self._options.interval_seconds
         done, self._done = self._done, {}
+        self._in_flight -= sum(records for _, records in done.values())
         if not done or not self._options.commit:
             return
         try:
-            self._member.commit(done)
+            self._member.commit({place: next_offset for place, (next_offset, _) in done.items()})
         except MemberFencedError as error:
             self._notice(str(error))
             for place in done:
@@ -263,8 +280,8 @@ class _Delivery:
         taken_bytes = self._taken.taken_bytes()
         while self._handed and self._handed[0].end_byte <= taken_bytes:
             handed = self._handed.popleft()
-            self._done[handed.place] = handed.next_offset
-            self._in_flight -= handed.records
+            records = self._done.get(handed.place, (0, 0))[1] + handed.records
+            self._done[handed.place] = (handed.next_offset, records)
             self._taken.moved()
 
     def _settle_part(self) -> None:
@@ -273,15 +290,13 @@ class _Delivery:
             first = self._handed[0]
             next_offset = first.next_offset_after(self._taken.taken_bytes())
             if next_offset is not None:
-                self._done[first.place] = next_offset
+                self._done[first.place] = (next_offset, self._done.get(first.place, (0, 0))[1])
 
     def _rest(self) -> bool:
         """Nothing to hand over now: end, or wait for more."""
         if self._reader.finished:
-            if not self._handed:
-                return True
-            self._taken.wait()
-            return False
+            return self._is_settled()
+        self._next_look = 0.0
         idle_seconds = self._options.idle_seconds
         if idle_seconds is not None and time.monotonic() - self._last_message >= idle_seconds:
             self._result.idle = True

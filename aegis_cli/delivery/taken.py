@@ -10,7 +10,6 @@ from __future__ import annotations
 import array
 import fcntl
 import os
-import select
 import stat
 import termios
 import time
@@ -58,8 +57,8 @@ class Taken:
         if not self.is_pipe:
             return True
         unread = self.unread_bytes()
-        # Small writes each take a page of the pipe, so half of it is all that can be counted on.
-        return unread == 0 or unread + size_bytes <= self._room // 2
+        # Each write may leave a part of a page unused, so not all of the pipe can be counted on.
+        return unread == 0 or unread + size_bytes <= self._room // 4 * 3
 
     def wait(self) -> None:
         """Let the reader work: no one is told when a pipe is read, so look again a little later each time.
@@ -73,7 +72,3 @@ class Taken:
     def moved(self) -> None:
         """The reader has taken something: look soon again."""
         self._pause = _FIRST_PAUSE_SECONDS
-
-    def is_writable(self) -> bool:
-        """Whether a write would not wait, as far as the system tells."""
-        return bool(select.select([], [self.output.fd], [], 0)[1])
