@@ -1,6 +1,6 @@
 """A message that was delivered in vain, as it goes to the dead-letter topic.
 
-Value, key and headers are those of the message; headers that begin with `aegis-` say where it came from.
+Value, key, time and headers are those of the message; headers that begin with `aegis-` say where it is from.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ def dead_letter(message: Message, *, subscription: str, deliveries: int) -> Reco
     }
     own = _encode([{"key": name, "value": text} for name, text in facts.items()])
     # Headers are raw JSON text, which is kept as it is: ours are put behind them.
-    given = (message.headers or b"[]").rstrip()[:-1]
+    given = (message.headers or b"[]").rstrip()[:-1].rstrip()
     return RecordBatch(
         lines=message.value + b"\n",
         count=1,
         keys=None if message.key is None else [message.key],
-        headers=[given + (b"," if given.strip() != b"[" else b"") + own[1:]],
+        headers=[given + (b"," if given != b"[" else b"") + own[1:]],
+        timestamps_ms=[message.timestamp_ms],
     )

@@ -166,14 +166,21 @@ class Subscription:
                 if watch is None:
                     # The watch stands before the next look, so nothing that comes after that is missed.
                     watch = open_watch()
-                    self._watch_all(watch)
+                    self.watch(watch)
                     continue
                 if watch.wait(max(0.001, min(left, pause))):
-                    self._watch_all(watch)
+                    self.watch(watch)
                 time.sleep(min(_REST_SECONDS, max(0.0, left)))
         finally:
             if watch is not None:
                 watch.close()
+
+    def watch(self, watch: Watch) -> None:
+        """Have `watch` wake when there may be something to claim; again after each wait that says so."""
+        with self._mutex:
+            self._places.watch(watch)
+            watch_newest(watch, self._log.log.directory)
+            watch.add_closing(members_path(self._log.directory))
 
     def __iter__(self) -> Iterator[Delivery]:
         """One message after another, for ever; after `stop_at_end` until nothing is left."""
@@ -246,12 +253,6 @@ class Subscription:
         longest = _DEATH_SECONDS if self._watched else _LOOK_SECONDS
         return longest if pause_ms is None else min(longest, pause_ms / 1000)
 
-    def _watch_all(self, watch: Watch) -> None:
-        with self._mutex:
-            self._places.watch(watch)
-            watch_newest(watch, self._log.log.directory)
-            watch.add_closing(members_path(self._log.directory))
-
     def _read(self, number: int) -> list[Delivery]:
         """The messages of this consumer's claim; those that cannot be read are settled."""
         offsets: dict[int, list[int]] = {}
@@ -272,7 +273,8 @@ class Subscription:
                 for message in batch.messages():
                     held = place, message.offset, number
                     count = self._state.claims[place, message.offset].deliveries
-                    deliveries.append(Delivery(self, message, batch, held=held, delivery_count=count))
+                    delivery = Delivery(self, message, batch, held=held, delivery_count=count)
+                    deliveries.append(delivery)
         if missing:
             self._log.append([Acked(by=self._name, held=missing, gone=True), *jumps])
         return deliveries
@@ -338,6 +340,13 @@ class Subscription:
         held = [delivery.held for delivery in deliveries]
         until_ms = now_ns() // 1_000_000 + self.settings.ack_timeout_ms
         self._say(Extended(by=self._name, held=held, until_ms=until_ms), deliveries)
+
+    def lost(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Those that are settled or not this consumer's any more."""
+        with self._mutex:
+            self._log.refresh()
+            claims = self._state.claims
+            return [one for one in deliveries if one.key not in claims or claims[one.key].number != one.claim]
 
     def _say(self, change: Acked | Returned | Extended, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
