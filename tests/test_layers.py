@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(path for name in ("aegis_cli", "storage") for path in (ROOT / name).rglob("*.py"))
-ENGINES = ("cdc", "events", "pipeline")
+ENGINES = ("cdc", "delivery", "events", "pipeline")
 LINES_MAX = 400
 
 # What storage may use besides the standard library.
