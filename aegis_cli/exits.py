@@ -50,8 +50,9 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "Done; also when the reader of the output went away, as in a pipe into head.",
     ExitCode.FAILED: "Failed for a reason that has no code of its own.",
     ExitCode.USAGE: "The command line, a name or a setting cannot be used; nothing was done.",
-    ExitCode.NOT_FOUND: "The store, topic, partition or file does not exist.",
-    ExitCode.CONFLICT: "The state is not what the request relies on: a name is taken, an offset moved on.",
+    ExitCode.NOT_FOUND: "The store, topic, partition, group or file does not exist.",
+    ExitCode.CONFLICT: "The state is not what the request relies on: a name is taken, an offset moved on, "
+    "a group has members.",
     ExitCode.DAMAGED: "Stored data does not match its checksum.",
     ExitCode.TIMED_OUT: "A lock was not free in time, or no message came within the idle timeout.",
     ExitCode.INVALID_DATA: "The input is not valid and nothing of it was published.",

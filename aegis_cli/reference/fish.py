@@ -45,13 +45,14 @@ function __aegis_at
     end
 end
 
-function __aegis_topics
+# Print the names of a kind: topics or groups.
+function __aegis_names
     set -l words (commandline -opc)
     set -l at (contains -i -- --store $words)
     if test -n "$at" -a (count $words) -gt "$at"
-        aegis __complete topics --store $words[(math $at + 1)] 2>/dev/null
+        aegis __complete $argv[1] --store $words[(math $at + 1)] 2>/dev/null
     else
-        aegis __complete topics 2>/dev/null
+        aegis __complete $argv[1] 2>/dev/null
     end
 end
 
@@ -100,8 +101,13 @@ def _line(condition: str, offer: str) -> str:
 
 def _option(option: OptionEntry) -> str:
     names = [f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in option.names]
-    value = [] if option.value is None else ["-r", *_value(option.value)]
+    value = [] if option.value is None else [_required(option.value), *_value(option.value)]
     return " ".join([*names, *value, "-d", _quoted(option.help)])
+
+
+def _required(value: Operand) -> str:
+    """That a value must follow, and whether files are offered for it, which fish does unless told not to."""
+    return "-r" if value.kind == "file" else "-x"
 
 
 def _argument(argument: ArgumentEntry) -> str:
@@ -111,8 +117,8 @@ def _argument(argument: ArgumentEntry) -> str:
 def _value(value: Operand) -> list[str]:
     if value.words:
         return ["-a", _quoted(" ".join(value.words))]
-    if value.kind == "topic":
-        return ["-a", "'(__aegis_topics)'"]
+    if value.kind in ("topic", "group"):
+        return ["-a", f"'(__aegis_names {value.kind}s)'"]
     if value.kind == "file":
         return ["-F"]
     if value.kind == "directory":

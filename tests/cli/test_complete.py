@@ -17,9 +17,9 @@ COMPLETIONS = Path(__file__).resolve().parents[2] / "completions"
 PROMPT = "ready> "
 
 
-def make_topics(store: Path, *names: str) -> None:
+def make_topics(store: Path, *names: str, kind: str = "topics") -> None:
     for name in names:
-        (store / "topics" / name).mkdir(parents=True)
+        (store / kind / name).mkdir(parents=True)
 
 
 def test_topics_are_listed_in_order(tmp_path: Path) -> None:
@@ -29,12 +29,19 @@ def test_topics_are_listed_in_order(tmp_path: Path) -> None:
     assert ["events", "orders"] == complete(["topics", "--store", str(tmp_path)], {})
 
 
+def test_groups_are_listed_in_order(tmp_path: Path) -> None:
+    make_topics(tmp_path, "orders")
+    make_topics(tmp_path, "processors", "auditors", kind="groups")
+    assert ["auditors", "processors"] == complete(["groups"], {"AEGIS_STORE": str(tmp_path)})
+    assert ["auditors", "processors"] == complete(["groups", "--store", str(tmp_path)], {})
+
+
 def test_no_more_names_than_help_anybody(tmp_path: Path) -> None:
     make_topics(tmp_path, *(f"t{number:05}" for number in range(NAMES_MAX + 1)))
     assert NAMES_MAX == len(complete(["topics"], {"AEGIS_STORE": str(tmp_path)}))
 
 
-@pytest.mark.parametrize("arguments", [[], ["nothing"], ["topics"], ["topics", "--store"]])
+@pytest.mark.parametrize("arguments", [[], ["nothing"], ["topics"], ["topics", "--store"], ["groups"]])
 def test_what_cannot_be_answered_has_no_names(aegis: Any, arguments: list[str]) -> None:
     finished = aegis("__complete", *arguments)
     assert (0, b"", b"") == (finished.code, finished.stdout, finished.stderr)

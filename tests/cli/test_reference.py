@@ -17,6 +17,8 @@ from aegis_cli.reference.tree import ArgumentEntry, CommandEntry, Operand, Optio
 from aegis_cli.reference.zsh import write_zsh
 
 TOPIC = Operand(metavar="TOPIC", kind="topic")
+GROUP = Operand(metavar="GROUP", kind="group")
+TO_GROUP = OptionEntry(names=("--to-group",), help="Group.", value=GROUP, repeatable=False)
 FLAG = OptionEntry(names=("--json",), help="Print JSON: it's [quick].", value=None, repeatable=False)
 SHORT = OptionEntry(
     names=("-k", "--key"), help="Key.", value=Operand(metavar="KEY", kind="text"), repeatable=True
@@ -54,6 +56,7 @@ def command(
 
 
 TOPIC_ARGUMENT = ArgumentEntry(value=TOPIC, help="Topic.", required=True, repeatable=False)
+GROUP_ARGUMENT = ArgumentEntry(value=GROUP, help="Group.", required=True, repeatable=False)
 VALUES = ArgumentEntry(
     value=Operand(metavar="VALUE", kind="text"), help="Values.", required=False, repeatable=True
 )
@@ -62,6 +65,7 @@ TREE = command(
     children=(
         command("publish", options=(SHORT, CHOICE, FILE), arguments=(TOPIC_ARGUMENT, VALUES)),
         command("consume", arguments=(TOPICS,)),
+        command("reset", options=(TO_GROUP,), arguments=(GROUP_ARGUMENT,)),
         command("topic", children=(command("topic", "delete", arguments=(TOPIC_ARGUMENT,)),)),
     )
 )
@@ -79,6 +83,8 @@ OFFERS = [
     ("aegis publish -k consume o", ["orders"]),
     ("aegis publish --file purch", ["purchases.jsonl"]),
     ("aegis publish --k", ["--key"]),
+    ("aegis reset pr", ["processors"]),
+    ("aegis reset processors --to-group ", ["auditors", "processors"]),
     ("aegis --store other consume e", []),
 ]
 
@@ -87,6 +93,8 @@ OFFERS = [
 def topics(aegis: Any) -> None:
     for name in ("orders", "events"):
         (aegis.store / "topics" / name).mkdir(parents=True)
+    for name in ("processors", "auditors"):
+        (aegis.store / "groups" / name).mkdir(parents=True)
     (aegis.home / "purchases.jsonl").touch()
 
 
@@ -131,6 +139,8 @@ COMPLETED = [
     ("aegis publish -k consume o", "publish -k consume orders"),
     ("aegis publish --file purch", "publish --file purchases.jsonl"),
     ("aegis publish --ke", "publish --key"),
+    ("aegis reset pr", "reset processors"),
+    ("aegis reset processors --to-group au", "reset processors --to-group auditors"),
     ("aegis --json publish or", "--json publish orders"),
     ("aegis --store other consume e", "--store other consume e"),
 ]
