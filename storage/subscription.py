@@ -111,7 +111,11 @@ class Subscription:
 
     def _join(self) -> Presence:
         if self._presence is None:
-            self._presence = Presence(self._log.directory, self._name)
+            self._log.refresh()
+            try:
+                self._presence = Presence(self._log.directory, self._name)
+            except FileNotFoundError:
+                raise self._log.deleted() from None
         return self._presence
 
     def close(self) -> None:
@@ -203,6 +207,7 @@ class Subscription:
             return self._places.exhausted and not self._state.awaited()
 
     def _claim_now(self, limit: int) -> list[Delivery]:
+        self._join()
         for _ in range(_ROUNDS_MAX):
             self._look()
             self._parking.bury()
@@ -211,7 +216,6 @@ class Subscription:
             if not self._state.is_due(ends, now_ms=now_ms, wall_ms=wall_ms, dead=dead):
                 self._parking.check_room()
                 return []
-            self._join()
             asked = Claimed(
                 by=self._name,
                 limit=limit,
