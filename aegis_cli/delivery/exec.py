@@ -29,6 +29,7 @@ from aegis_cli.delivery.process_group import ProcessGroup
 from aegis_cli.delivery.source import Failure, Source
 from aegis_cli.delivery.stop_signals import StopSignals
 from aegis_cli.delivery.surroundings import surroundings, surroundings_of
+from aegis_cli.delivery.watchdog import Watchdog
 from storage.member import Member
 from storage.reader import Gap
 from storage.watch import Watch, open_watch
@@ -146,7 +147,9 @@ class _Runner:
         self._retries = 0 if source.retries_itself else options.retries
         self._order = KeyOrder()
         self._ahead_bytes = 0
-        self._free = [ProcessGroup() for _ in range(options.parallel)]
+        beat = source.beat
+        self._watchdog = None if beat is None else Watchdog(beat.path, timeout_seconds=beat.timeout_seconds)
+        self._free = [ProcessGroup(self._watchdog) for _ in range(options.parallel)]
         self._running: dict[Portion, _Run] = {}
         self._taken = 0
         self._done = Executed()
@@ -175,6 +178,8 @@ class _Runner:
                 run.child.kill()
             for group in self._free:
                 group.kill()
+            if self._watchdog is not None:
+                self._watchdog.close()
         if self._error is not None:
             raise self._error
         return self._done

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from aegis_cli.delivery.dead_letter import dead_letters
 from aegis_cli.delivery.group_feed import GroupFeed
 from aegis_cli.delivery.portion import Portion
-from aegis_cli.delivery.source import Failure
+from aegis_cli.delivery.source import Beat, Failure
 from storage.assignor import Place
 from storage.batch import RecordBatch
 from storage.errors import MemberFencedError
-from storage.member import Member
+from storage.member import Member, group_log_name
 from storage.reader import Gap
+from storage.shelf import MEMBERS, directory_of
 from storage.transaction import Transaction
 from storage.watch import Watch
 
@@ -72,6 +74,15 @@ class GroupSource:
     @property
     def store_path(self) -> str:
         return self._store.path
+
+    @property
+    def beat(self) -> Beat | None:
+        member = self._member
+        directory = directory_of(self._store.path, group_log_name(member.group))
+        info = member.state.members.get(member.member_id)
+        if info is None:
+            return None
+        return Beat(str(Path(directory, MEMBERS, member.member_id)), info.session_timeout_ms / 1000)
 
     @property
     def has_room(self) -> bool:

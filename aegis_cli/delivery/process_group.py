@@ -13,15 +13,21 @@ import os
 import signal
 import subprocess
 
+from aegis_cli.delivery.watchdog import Watchdog
+
 # The leader outlives a polite end of the others, so that the number of the group stays its own.
 _LEADER = ("/bin/sh", "-c", "trap '' TERM INT HUP; read -r line; kill -KILL 0")
 _REAP_SECONDS = 10.0
 
 
 class ProcessGroup:
-    """A group, begun when its `number` is first asked for and again after it was killed."""
+    """A group, begun when its `number` is first asked for and again after it was killed.
 
-    def __init__(self) -> None:
+    The `watchdog` is told of each, before anything is in it.
+    """
+
+    def __init__(self, watchdog: Watchdog | None = None) -> None:
+        self._watchdog = watchdog
         self._leader: subprocess.Popen[bytes] | None = None
 
     @property
@@ -38,6 +44,8 @@ class ProcessGroup:
                 process_group=0,
                 env={},
             )
+            if self._watchdog is not None:
+                self._watchdog.begin(self._leader.pid)
         return self._leader.pid
 
     def end(self) -> None:
@@ -58,6 +66,8 @@ class ProcessGroup:
     def _forget(self) -> None:
         leader, self._leader = self._leader, None
         if leader is not None:
+            if self._watchdog is not None:
+                self._watchdog.end(leader.pid)
             assert leader.stdin is not None
             leader.stdin.close()
             leader.wait(_REAP_SECONDS)

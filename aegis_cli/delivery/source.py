@@ -6,7 +6,7 @@ A consumer group is one (`group_source`), a subscription is another (`subscripti
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from aegis_cli.delivery.portion import Portion
 from storage.watch import Watch
@@ -21,6 +21,13 @@ class Failure:
     tries: int
 
 
+class Beat(NamedTuple):
+    """The file that this process beats in, and for how long it may be silent."""
+
+    path: str
+    timeout_seconds: float
+
+
 class Source(Protocol):
     """Messages that are this process's for a while. All of it is called from one thread."""
 
@@ -31,6 +38,10 @@ class Source(Protocol):
     @property
     def store_path(self) -> str:
         """Where the store lies."""
+
+    @property
+    def beat(self) -> Beat | None:
+        """What others go by when they take this process for dead, if they do."""
 
     @property
     def retries_itself(self) -> bool:
