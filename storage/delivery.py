@@ -18,12 +18,12 @@ class Delivery:
     any more, and `StorageError` for what else can go wrong: the message is delivered again then.
     """
 
-    __slots__ = ("_subscription", "batch", "claim", "delivery_count", "message", "place")
+    __slots__ = ("batch", "claim", "delivery_count", "message", "place", "subscription")
 
     def __init__(
         self, subscription: Subscription, message: Message, batch: Batch, *, held: Held, delivery_count: int
     ) -> None:
-        self._subscription = subscription
+        self.subscription = subscription
         self.message = message
         self.batch = batch
         self.place, _, self.claim = held
@@ -41,16 +41,16 @@ class Delivery:
 
     def ack(self) -> None:
         """It is done with, durably."""
-        self._subscription.ack([self])
+        self.subscription.ack([self])
 
     def nack(self, delay_seconds: float = 0.0) -> None:
         """It failed: it is delivered again after the delay, or put aside after its last delivery."""
-        self._subscription.nack([self], delay_seconds=delay_seconds)
+        self.subscription.nack([self], delay_seconds=delay_seconds)
 
     def release(self) -> None:
         """It was not tried: it is delivered to another as if this delivery had not been."""
-        self._subscription.release([self])
+        self.subscription.release([self])
 
     def extend(self) -> None:
         """It takes longer: the acknowledgement timeout begins anew."""
-        self._subscription.extend([self])
+        self.subscription.extend([self])

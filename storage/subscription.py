@@ -154,7 +154,7 @@ class Subscription:
         """Take at most `limit` messages, waiting for the first at most this long; empty if none came.
 
         They are this consumer's for the acknowledgement timeout. After `stop_at_end` it does not wait once
-        nothing is left. Raises `ParkedFullError`, and `DamageError` for a partition that is damaged whole.
+        nothing is left. Raises `ParkedFullError`, and `DamageError` for a partition that cannot be read.
         """
         deadline = time.monotonic() + timeout_seconds
         watch: Watch | None = None
@@ -382,8 +382,7 @@ def open_subscription(
     for one that exists changes it for all its consumers; "" takes the dead-letter topic away. `on_gap` is
     told of offsets that cannot be read, `on_notice` of topics that came and went.
 
-    Raises `SubscriptionNotFoundError`, `SubscriptionTopicsError` if it delivers other topics,
-    `TopicNotFoundError`, `InvalidNameError`, `SettingError`.
+    Raises `SubscriptionNotFoundError`, `SubscriptionTopicsError`, `TopicNotFoundError`, `SettingError`.
     """
     state, log = opened(
         store,

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from storage import Store
 from storage.errors import DamageError, StorageError
 from storage.reader import Gap
+from storage.shelf import all_names
 from storage.topic import Topic, TopicSettings
 
 
@@ -329,13 +330,9 @@ def _short(line: Line | None) -> str:
 
 
 def look(store: Store, *, raw: bool = False) -> View:
-    """All that a reader sees. With `raw`, the bytes of the segment files as well."""
+    """All that a reader sees, in topics and other logs. With `raw`, the bytes of segment files as well."""
     view = View()
-    try:
-        names = store.topics()
-    except FileNotFoundError:
-        return view
-    for name in names:
+    for name in all_names(store.path):
         try:
             topic = store.topic(name)
         except StorageError as error:

@@ -16,10 +16,11 @@ from tests.power_cut.deaths import DEATHS
 from tests.power_cut.leftovers import LEFTOVERS
 from tests.power_cut.recorder import recording
 from tests.power_cut.stage import Stage, small_sizes
+from tests.power_cut.subscriptions import SUBSCRIPTIONS
 from tests.power_cut.trace import Trace
 from tests.power_cut.workloads import WORKLOADS
 
-ALL = WORKLOADS | DEATHS | LEFTOVERS
+ALL = WORKLOADS | DEATHS | LEFTOVERS | SUBSCRIPTIONS
 # Looks at every state of every moment, which takes some minutes; by default a sample of each moment.
 EXHAUSTIVE = os.environ.get("AEGIS_POWER_CUT") == "exhaustive"
 
