@@ -84,18 +84,37 @@ class Combiner:
     @staticmethod
     def can_take(write: appending.Write) -> bool:
         """Whether the write is small, so that it gains by company, and rests on no condition of its own."""
-        if len(write.batches) != 1 or len(write.batches[0].lines) > SMALL_BYTES:
-            return False
-        if write.batches[0].count > _SMALL_COUNT:
-            return False
-        return write.expect_offset is None and write.expect_fence is None and write.fence is None
+        batches = write.batches
+        return (
+            len(batches) == 1
+            and len(batches[0].lines) <= SMALL_BYTES
+            and write.expect_offset is None
+            and write.expect_fence is None
+            and write.fence is None
+            and batches[0].count <= _SMALL_COUNT
+        )
 
-    def append(self, batch: RecordBatch, *, durable: bool) -> Receipt:
-        """Append a small batch; raises what `storage.append.append` does, and `InDoubtError`."""
+    def append(self, writes: list[appending.Write], *, durable: bool) -> list[Receipt]:
+        """Append one write that it can take; raises what `storage.append.append` does, and `InDoubtError`."""
         if not self._leading.acquire(False):
-            return self._in_turn(batch, durable)
+            return [self._in_turn(writes[0].batches[0], durable)]
         try:
-            return self._append(batch, None, durable)
+            posting = self._posting
+            if posting is not None and posting.is_due:
+                return [self._append(writes[0].batches[0], None, durable)]
+            # Written out, since this is all that there is to it for a writer who is alone.
+            receipts = appending.append(
+                self._log.journal,
+                writes,
+                clock_ms=self._clock_ms,
+                lock_wait_seconds=self._lock_wait_seconds,
+                durable=durable,
+            )
+            receipt = receipts[0]
+            if self._crowd or receipt.base_offset != self._next_offset:
+                self._look_round(receipt)
+            self._next_offset = receipt.last_offset + 1
+            return receipts
         finally:
             self._pass_on()
 
@@ -202,14 +221,19 @@ class Combiner:
                 self._next_offset = receipt.last_offset + 1
                 return receipt
         receipt = self.append_alone(batch, deadline, durable)
-        # So much did others append since this process did last.
-        between = min(max(receipt.base_offset - self._next_offset, 0), _CROWD_MAX)
+        self._look_round(receipt)
         self._next_offset = receipt.last_offset + 1
+        return receipt
+
+    def _look_round(self, receipt: Receipt) -> None:
+        """Before the next offset is known: how much did others append since this process did last?"""
+        between = min(max(receipt.base_offset - self._next_offset, 0), _CROWD_MAX)
         self._crowd += (between - self._crowd) / 4
         if self._crowd >= _CROWD:
             self._crowd = 0.0
             self._post_from_now_on()
-        return receipt
+        elif self._crowd < 0.1:
+            self._crowd = 0.0
 
     def _post_from_now_on(self) -> None:
         if self._posting is None:

@@ -295,7 +295,7 @@ class Store:
         elif len(writes) == 1:
             combiner = self._combiners[log] or self._combiner(log)
             if combiner.can_take(writes[0]):
-                return [combiner.append(writes[0].batches[0], durable=durable)]
+                return combiner.append(writes, durable=durable)
         journal, clock_ms = self.journal, self.clock_ms
         return appending.append(journal, writes, clock_ms=clock_ms, lock_wait_seconds=wait, durable=durable)
 
