@@ -1,7 +1,8 @@
 """Exit codes, and the one table that says which error ends in which.
 
-    CliError          what the command line itself refuses
-    └── UsageError    a combination of arguments that cannot be carried out
+    CliError            what the command line itself refuses
+    ├── UsageError      a combination of arguments that cannot be carried out
+    └── CommandFailed   a command that messages were handed to
 
 A code tells a script what to do next; the message on stderr tells a person. The codes are part of the
 contract: they are listed in aegis.1 from `MEANINGS`, and never change their meaning.
@@ -42,6 +43,7 @@ class ExitCode(IntEnum):
     DISK_FULL = 8
     REFUSED = 9
     INCOMPLETE = 10
+    COMMAND_FAILED = 11
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -60,6 +62,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.REFUSED: "The store refuses: read-only, of a newer format, not a store, or failed earlier.",
     ExitCode.INCOMPLETE: "Only a part was published, or it is not certain or not yet visible; "
     "look before you repeat.",
+    ExitCode.COMMAND_FAILED: "A command that messages were handed to failed; what it had is not done with.",
     ExitCode.INTERRUPTED: "Interrupted with Ctrl-C (SIGINT).",
     ExitCode.TERMINATED: "Ended by SIGTERM.",
 }
@@ -73,6 +76,10 @@ class UsageError(CliError):
     """Arguments that cannot be carried out as given."""
 
 
+class CommandFailed(CliError):
+    """A command that messages were handed to failed, and there is nothing else to do with them."""
+
+
 class Terminated(BaseException):
     """SIGTERM arrived. Like `KeyboardInterrupt` it is no `Exception`, so no handler of errors keeps it."""
 
@@ -82,6 +89,7 @@ EXIT_CODES: dict[type[BaseException], ExitCode] = {
     Terminated: ExitCode.TERMINATED,
     BrokenPipeError: ExitCode.OK,
     UsageError: ExitCode.USAGE,
+    CommandFailed: ExitCode.COMMAND_FAILED,
     InvalidNameError: ExitCode.USAGE,
     SettingError: ExitCode.USAGE,
     NotFoundError: ExitCode.NOT_FOUND,

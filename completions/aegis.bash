@@ -4,7 +4,7 @@
 _aegis_describe() {
     case $1 in
     'aegis')
-        commands=$'topic\npublish\nconsume\ngroup\nconfig\nstore'
+        commands=$'topic\npublish\nconsume\ngroup\nsubscription\npipe\nconfig\nstore'
         options=$'--version\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
         arguments=
         ;;
@@ -50,12 +50,12 @@ _aegis_describe() {
         ;;
     'aegis publish')
         commands=
-        options=$'--file\n-k\n--key\n--key-field\n-K\n--key-separator\n-H\n--header\n-p\n--partition\n--timestamp\n--timestamp-field\n--text\n--binary\n--envelope\n-Z\n--tombstone\n--create\n--on-error\n--linger\n--expect-offset\n--receipts\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        options=$'--file\n-k\n--key\n--key-field\n-K\n--key-separator\n-H\n--header\n-p\n--partition\n--timestamp\n--timestamp-field\n--text\n--binary\n--envelope\n-Z\n--tombstone\n--create\n--on-error\n--linger\n--expect-offset\n--atomic\n--topic-field\n--producer\n--receipts\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
         arguments='topic|text...'
         ;;
     'aegis consume')
         commands=
-        options=$'-f\n--follow\n-o\n--offset\n--since\n--until\n-n\n--num\n--max-messages\n-p\n--partition\n--last\n-F\n--format\n--key\n--grep\n--idle-timeout\n-e\n--exit\n-g\n--group\n--delivery\n--max-in-flight\n--output-file\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        options=$'-f\n--follow\n-o\n--offset\n--since\n--until\n-n\n--num\n--max-messages\n-p\n--partition\n--last\n-F\n--format\n--key\n--grep\n--idle-timeout\n-e\n--exit\n-g\n--group\n--subscription\n--delivery\n--max-in-flight\n--output-file\n--exec\n--shell\n--parallel\n--batch\n--retries\n--backoff\n--dead-letter\n--timeout\n--ack-timeout\n--max-deliveries\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
         arguments='topic...'
         ;;
     'aegis group')
@@ -82,6 +82,41 @@ _aegis_describe() {
         commands=
         options=$'-y\n--yes\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
         arguments='group...'
+        ;;
+    'aegis subscription')
+        commands=$'list\ndescribe\nparked\nreplay\ndelete'
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments=
+        ;;
+    'aegis subscription list')
+        commands=
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments=
+        ;;
+    'aegis subscription describe')
+        commands=
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='text'
+        ;;
+    'aegis subscription parked')
+        commands=
+        options=$'-n\n--num\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='text'
+        ;;
+    'aegis subscription replay')
+        commands=
+        options=$'--all\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='text|text...'
+        ;;
+    'aegis subscription delete')
+        commands=
+        options=$'-y\n--yes\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='text...'
+        ;;
+    'aegis pipe')
+        commands=
+        options=$'--from\n--to\n-g\n--group\n--batch\n-f\n--follow\n--timeout\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='text...'
         ;;
     'aegis config')
         commands=$'list\nget\nset\npath'
@@ -176,6 +211,8 @@ _aegis_value() {
     'aegis publish --on-error') kind=$'word:stop\nskip' ;;
     'aegis publish --linger') kind=text ;;
     'aegis publish --expect-offset') kind=text ;;
+    'aegis publish --topic-field') kind=text ;;
+    'aegis publish --producer') kind=text ;;
     'aegis publish --lock-wait') kind=text ;;
     'aegis publish --store') kind=directory ;;
     'aegis consume -o' | 'aegis consume --offset') kind=text ;;
@@ -189,9 +226,19 @@ _aegis_value() {
     'aegis consume --grep') kind=text ;;
     'aegis consume --idle-timeout') kind=text ;;
     'aegis consume -g' | 'aegis consume --group') kind=text ;;
+    'aegis consume --subscription') kind=text ;;
     'aegis consume --delivery') kind=text ;;
     'aegis consume --max-in-flight') kind=text ;;
     'aegis consume --output-file') kind=file ;;
+    'aegis consume --exec') kind=text ;;
+    'aegis consume --parallel') kind=text ;;
+    'aegis consume --batch') kind=text ;;
+    'aegis consume --retries') kind=text ;;
+    'aegis consume --backoff') kind=text ;;
+    'aegis consume --dead-letter') kind=topic ;;
+    'aegis consume --timeout') kind=text ;;
+    'aegis consume --ack-timeout') kind=text ;;
+    'aegis consume --max-deliveries') kind=text ;;
     'aegis consume --store') kind=directory ;;
     'aegis group --store') kind=directory ;;
     'aegis group list --store') kind=directory ;;
@@ -204,6 +251,22 @@ _aegis_value() {
     'aegis group reset --store') kind=directory ;;
     'aegis group delete --lock-wait') kind=text ;;
     'aegis group delete --store') kind=directory ;;
+    'aegis subscription --store') kind=directory ;;
+    'aegis subscription list --store') kind=directory ;;
+    'aegis subscription describe --store') kind=directory ;;
+    'aegis subscription parked -n' | 'aegis subscription parked --num') kind=text ;;
+    'aegis subscription parked --store') kind=directory ;;
+    'aegis subscription replay --lock-wait') kind=text ;;
+    'aegis subscription replay --store') kind=directory ;;
+    'aegis subscription delete --lock-wait') kind=text ;;
+    'aegis subscription delete --store') kind=directory ;;
+    'aegis pipe --from') kind=topic ;;
+    'aegis pipe --to') kind=topic ;;
+    'aegis pipe -g' | 'aegis pipe --group') kind=text ;;
+    'aegis pipe --batch') kind=text ;;
+    'aegis pipe --timeout') kind=text ;;
+    'aegis pipe --lock-wait') kind=text ;;
+    'aegis pipe --store') kind=directory ;;
     'aegis config --store') kind=directory ;;
     'aegis config list --store') kind=directory ;;
     'aegis config get --store') kind=directory ;;

@@ -21,6 +21,7 @@ EXAMPLES: list[tuple[BaseException, int]] = [
     (RuntimeError("x"), 1),
     (OSError(errno.EIO, "Input/output error"), 1),
     (exits.UsageError("x"), 2),
+    (exits.CommandFailed("x"), 11),
     (errors.InvalidNameError("../x", "it holds a slash"), 2),
     (errors.SettingError("a", "does not exist", remedy="b"), 2),
     (errors.StoreNotFoundError("/s"), 3),
