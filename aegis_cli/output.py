@@ -14,6 +14,10 @@ from aegis_cli.context import Env, uses_colour
 from aegis_cli.exits import UsageError
 
 
+# Rich takes a millisecond a row; a table that no screen holds is as good without it.
+_RICH_ROWS_MAX = 100
+
+
 class Progress(Protocol):
     """How far a long piece of work has come."""
 
@@ -53,7 +57,7 @@ def write_table(env: Env, columns: Sequence[str], rows: Iterable[Sequence[object
     cells = list(rows)
     numeric = [bool(cells) and all(_is_number(row[at]) for row in cells) for at in range(len(columns))]
     texts = [[_text(value) for value in row] for row in cells]
-    if uses_colour(env.stdout, env.environ):
+    if len(texts) <= _RICH_ROWS_MAX and uses_colour(env.stdout, env.environ):
         _write_rich_table(env, columns, texts, numeric)
     else:
         _write_plain_table(env, columns, texts, numeric)

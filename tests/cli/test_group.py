@@ -14,6 +14,7 @@ import pytest
 
 from storage.batch import RecordBatch
 from storage.errors import MemberFencedError
+from storage.group_admin import describe_group, list_groups
 from storage.group_reader import GroupReader
 from storage.member import Member, group_log_name
 from storage.store import Append, Store
@@ -50,9 +51,8 @@ def documents(finished: Any) -> list[Any]:
     return [json.loads(line) for line in finished.lines]
 
 
-def positions(aegis: Any, group: str = "g") -> list[int | None]:
-    (found,) = documents(aegis("group", "describe", group, "--json"))
-    return [partition["position"] for partition in found["partitions"]]
+def positions(store: Store) -> list[int | None]:
+    return [place.position for place in describe_group(store, "g").places]
 
 
 def rows(finished: Any) -> list[list[str]]:
@@ -229,10 +229,10 @@ def test_reset_goes_where_it_is_told(aegis: Any, store: Store, options: list[str
     table = "".join(["TOPIC  PARTITION  BEFORE  AFTER\n", *lines])
     shown = aegis("group", "reset", "g", *options, "--dry-run")
     assert (0, table, "") == (shown.code, shown.out, shown.err)
-    assert [5, 5] == positions(aegis)
+    assert [5, 5] == positions(store)
     done = aegis("group", "reset", "g", *options)
     assert (0, table, "aegis: set 2 positions of group 'g'\n") == (done.code, done.out, done.err)
-    assert [after, after] == positions(aegis)
+    assert [after, after] == positions(store)
 
 
 def test_reset_prints_a_document_for_each_position(aegis: Any, store: Store) -> None:
@@ -250,7 +250,7 @@ def test_reset_of_named_topics_leaves_the_others(aegis: Any, store: Store) -> No
     read_to(store, 5, topic="v")
     finished = aegis("group", "reset", "g", "--to", "2", "--topic", "u", "--topic", "w", "--topic", "u")
     assert "aegis: set 2 positions of group 'g'\n" == finished.err
-    assert [5, 5, 2, 5, 2] == positions(aegis)
+    assert [5, 5, 2, 5, 2] == positions(store)
 
 
 def test_reset_says_where_there_is_nothing_to_set(aegis: Any, store: Store) -> None:
@@ -287,7 +287,7 @@ def test_reset_refuses_what_is_not_clear_and_sets_nothing(
     finished = aegis("group", "reset", "g", *options)
     assert (code, b"", 1) == (finished.code, finished.stdout, finished.err.count("\n"))
     assert f"aegis: error: {message}" in finished.err
-    assert [5, 5] == positions(aegis)
+    assert [5, 5] == positions(store)
 
 
 def test_a_running_member_goes_on_from_the_new_position(aegis: Any, store: Store, stack: ExitStack) -> None:
@@ -299,14 +299,14 @@ def test_a_running_member_goes_on_from_the_new_position(aegis: Any, store: Store
     assert 0 == aegis("group", "reset", "g", "--to", "2").code
     with pytest.raises(MemberFencedError):
         member.commit({place: batch.last_offset + 1})
-    assert [2, 2] == positions(aegis)
+    assert [2, 2] == positions(store)
     assert place in reader.sync()
     taken: list[int] = []
     while (found := reader.take()) is not None:
         taken += found[1].offsets()
     assert sorted([*range(2, 10)] * 2) == sorted(taken)
     member.commit(dict.fromkeys(member.owned, 10))
-    assert [10, 10] == positions(aegis)
+    assert [10, 10] == positions(store)
 
 
 def test_reset_waits_for_a_lock_as_long_as_it_is_told(aegis: Any, store: Store) -> None:
@@ -318,14 +318,14 @@ def test_reset_waits_for_a_lock_as_long_as_it_is_told(aegis: Any, store: Store) 
     finally:
         lock.release()
     assert (6, True) == (finished.code, "waited 0.02 s" in finished.err)
-    assert [5, 5] == positions(aegis)
+    assert [5, 5] == positions(store)
 
 
 # -- delete -----------------------------------------------------------------------------------------------
 
 
-def names(aegis: Any) -> list[str]:
-    return [group["name"] for group in documents(aegis("group", "list", "--json"))]
+def names(store: Store) -> list[str]:
+    return [group.name for group in list_groups(store).groups]
 
 
 def test_delete_forgets_the_positions_and_keeps_the_messages(aegis: Any, store: Store) -> None:
@@ -334,7 +334,7 @@ def test_delete_forgets_the_positions_and_keeps_the_messages(aegis: Any, store: 
     finished = aegis("group", "delete", "a", "b", "a", "--yes")
     assert (0, b"") == (finished.code, finished.stdout)
     assert "aegis: deleted group 'a'\naegis: deleted group 'b'\n" == finished.err
-    assert ["c"] == names(aegis)
+    assert ["c"] == names(store)
     assert 20 == len(aegis("consume", "t").lines)
 
 
@@ -346,13 +346,13 @@ def test_delete_refuses_while_members_live_and_names_them(aegis: Any, store: Sto
     started = f"aegis: error: group 'g' has a member: process {os.getpid()} ("
     assert started == finished.err[: len(started)]
     assert finished.err.endswith("; end it first\n")
-    assert ["a", "g"] == names(aegis)
+    assert ["a", "g"] == names(store)
 
 
 def test_a_slip_in_one_name_deletes_nothing(aegis: Any, store: Store) -> None:
     read_to(store, 5)
     assert 3 == aegis("group", "delete", "g", "gg", "--yes").code
-    assert ["g"] == names(aegis)
+    assert ["g"] == names(store)
 
 
 def test_delete_without_a_terminal_and_without_yes_deletes_nothing(aegis: Any, store: Store) -> None:
@@ -362,7 +362,7 @@ def test_delete_without_a_terminal_and_without_yes_deletes_nothing(aegis: Any, s
     assert (2, f"aegis: error: {question} cannot be asked without a terminal; pass --yes\n") == (
         *(finished.code, finished.err),
     )
-    assert ["g"] == names(aegis)
+    assert ["g"] == names(store)
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("y", 0, []), ("n", 1, ["g"])])
@@ -377,7 +377,7 @@ def test_delete_asks_on_a_terminal(aegis: Any, store: Store, answer: str, code: 
     child.expect(pexpect.EOF)
     child.close()
     assert code == child.exitstatus
-    assert left == names(aegis)
+    assert left == names(store)
 
 
 # -- names for TAB ----------------------------------------------------------------------------------------

@@ -68,6 +68,13 @@ def test_a_table_on_a_terminal_keeps_square_brackets() -> None:
     assert "\x1b[1m" in out(here)
 
 
+def test_a_long_table_is_plain_also_on_a_terminal() -> None:
+    here = env(terminal=True)
+    write_table(here, ("number",), [(number,) for number in range(1000)])
+    assert 1001 == len(out(here).splitlines())
+    assert "\x1b" not in out(here)
+
+
 def test_no_color_keeps_a_terminal_plain() -> None:
     here = env(terminal=True, environ={"TERM": "xterm", "NO_COLOR": "1"})
     write_table(here, ("topic", "count", "open"), ROWS)
