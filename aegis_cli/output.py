@@ -13,7 +13,6 @@ from typing import Protocol
 from aegis_cli.context import Env, uses_colour
 from aegis_cli.exits import UsageError
 
-
 # Rich takes a millisecond a row; a table that no screen holds is as good without it.
 _RICH_ROWS_MAX = 100
 
