@@ -1,8 +1,8 @@
 """Combining: small appends of many writers to one partition become one append. FORMAT.md section 5.1.
 
 Threads of a process queue up behind the one that appends, and the next one appends for all of them; processes
-do the same by posts in shared memory (`storage.posting`). A lone writer pays next to nothing: processes post
-only while there is a crowd.
+do the same by posts in shared memory (`storage.posting`). A lone writer pays a few microseconds:
+processes post only while there is a crowd.
 
 Promises: each append is stored wholly or not at all, in its writer's order, and acknowledged when it is
 durable and visible; an error reaches the writer whose append it is about.
