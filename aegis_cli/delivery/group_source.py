@@ -14,7 +14,7 @@ from pathlib import Path
 from aegis_cli.delivery.dead_letter import dead_letters
 from aegis_cli.delivery.group_feed import GroupFeed
 from aegis_cli.delivery.portion import Portion
-from aegis_cli.delivery.source import Beat, Failure
+from aegis_cli.delivery.source import Beat, Failure, GivenUp
 from storage.assignor import Place
 from storage.batch import RecordBatch
 from storage.errors import MemberFencedError
@@ -37,6 +37,9 @@ class GroupSource:
     """The messages of a member that has joined, at most `batch` at a time."""
 
     retries_itself = False
+    # Portions are read ahead to find other keys behind one that is busy.
+    ahead_max = 256
+    beats = 0
 
     def __init__(
         self,
@@ -95,6 +98,9 @@ class GroupSource:
     def watch(self, watch: Watch) -> None:
         self._feed.watch(watch)
 
+    def close(self) -> None:
+        """Leaving the group gives everything to the others, and the member is the caller's."""
+
     def take(self) -> Portion | None:
         if not self.has_room:
             return None
@@ -109,16 +115,16 @@ class GroupSource:
         portion.finish()
         self.unsaid = True
 
-    def give_up(self, portion: Portion, failure: Failure) -> bool:
+    def give_up(self, portion: Portion, failure: Failure) -> GivenUp:
         topic = self._dead_letter
         if topic is None:
-            return False
+            return "no place"
         records = dead_letters(portion, failure, group=self.name)
         self._letters[portion] = [
             (self._store.choose_partition(topic, key), record) for key, record in records
         ]
         self.done(portion)
-        return True
+        return "put aside"
 
     def commit(self) -> list[Portion]:
         gone: list[Portion] = []

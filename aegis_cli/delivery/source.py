@@ -6,7 +6,7 @@ A consumer group is one (`group_source`), a subscription is another (`subscripti
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from aegis_cli.delivery.portion import Portion
 from storage.watch import Watch
@@ -14,18 +14,29 @@ from storage.watch import Watch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """How the last try ended. `status` is the exit status, negative for a signal."""
+    """How the last try ended. `status` is the exit status, negative for a signal.
+
+    `delay_seconds` is how long to wait before the next try.
+    """
 
     status: int
     reason: str
     tries: int
+    delay_seconds: float
 
 
 class Beat(NamedTuple):
-    """The file that this process beats in, and for how long it may be silent."""
+    """What others go by: the file that this process beats in, and for how long it may be silent.
 
-    path: str
+    Without a file the source says by `Source.beats` when the time begins anew.
+    """
+
+    path: str | None
     timeout_seconds: float
+
+
+# What became of messages that were given up: they are stored elsewhere, or come again, or there is no place.
+GivenUp = Literal["put aside", "comes again", "no place"]
 
 
 class Source(Protocol):
@@ -41,7 +52,15 @@ class Source(Protocol):
 
     @property
     def beat(self) -> Beat | None:
-        """What others go by when they take this process for dead, if they do."""
+        """What others go by when they take this process for stopped, if they do."""
+
+    @property
+    def beats(self) -> int:
+        """How often the time of a `beat` without a file began anew."""
+
+    @property
+    def ahead_max(self) -> int:
+        """How many portions may be taken beyond those in work."""
 
     @property
     def retries_itself(self) -> bool:
@@ -53,8 +72,8 @@ class Source(Protocol):
     def done(self, portion: Portion) -> None:
         """The command has exited with 0: `commit` makes it count."""
 
-    def give_up(self, portion: Portion, failure: Failure) -> bool:
-        """It failed for the last time; says whether the source has a place to put it."""
+    def give_up(self, portion: Portion, failure: Failure) -> GivenUp:
+        """It is not tried again by the runner."""
 
     @property
     def unsaid(self) -> bool:
@@ -80,3 +99,6 @@ class Source(Protocol):
 
     def watch(self, watch: Watch) -> None:
         """Have `watch` wake for new messages and for what others do."""
+
+    def close(self) -> None:
+        """Nothing more is handed over: what was taken and is not done with is for others."""

@@ -26,10 +26,13 @@ _READ_BYTES = 64 * 1024
 
 
 class Watchdog:
-    """Watches over this process's beat in `beat_path` from a process of its own, until `close`."""
+    """Watches over this process's beat in `beat_path` from a process of its own, until `close`.
 
-    def __init__(self, beat_path: str, *, timeout_seconds: float) -> None:
-        self._words = [sys.executable, "-I", "-S", __file__, beat_path, str(timeout_seconds)]
+    Without a file, `beat` is what it goes by.
+    """
+
+    def __init__(self, beat_path: str | None, *, timeout_seconds: float) -> None:
+        self._words = [sys.executable, "-I", "-S", __file__, beat_path or "", str(timeout_seconds)]
         self._groups: set[int] = set()
         self._process = self._start()
 
@@ -54,6 +57,10 @@ class Watchdog:
         self._groups.discard(group)
         self._tell(b"-%d\n" % group)
 
+    def beat(self) -> None:
+        """The time begins anew."""
+        self._tell(b".\n")
+
     def _tell(self, line: bytes) -> None:
         assert self._process.stdin is not None
         try:
@@ -73,7 +80,8 @@ class Watchdog:
 
 def watch_over(beat_path: str, timeout_seconds: float) -> None:
     """Until the end of stdin: kill the groups that it names while the beat is too old."""
-    beat_fd = os.open(beat_path, os.O_RDONLY)
+    beat_fd = os.open(beat_path, os.O_RDONLY) if beat_path else -1
+    beat_ns = time.clock_gettime_ns(_CLOCK)
     groups: set[int] = set()
     rest = b""
     while True:
@@ -85,9 +93,15 @@ def watch_over(beat_path: str, timeout_seconds: float) -> None:
                 return
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                (groups.add if line[:1] == b"+" else groups.discard)(int(line[1:]))
+                if line == b".":
+                    beat_ns = time.clock_gettime_ns(_CLOCK)
+                elif line[:1] == b"+":
+                    groups.add(int(line[1:]))
+                else:
+                    groups.discard(int(line[1:]))
             wait_seconds = 0.0
-        (beat_ns,) = _BEAT.unpack(os.pread(beat_fd, _BEAT.size, 0))
+        if beat_fd >= 0:
+            (beat_ns,) = _BEAT.unpack(os.pread(beat_fd, _BEAT.size, 0))
         if time.clock_gettime_ns(_CLOCK) - beat_ns > timeout_seconds * _PATIENCE * 1e9:
             while groups:
                 _kill(groups.pop())
