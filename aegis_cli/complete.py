@@ -1,4 +1,4 @@
-"""`aegis __complete topics` and `groups`: the names that TAB offers, one a line.
+"""`aegis __complete topics`, `groups`, `subscriptions`: the names that TAB offers, one a line.
 
 A TAB must feel instant, so this lists one directory and imports neither Typer nor the store. It never fails:
 whatever goes wrong, TAB offers nothing.
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from aegis_cli.store_path import default_store_path
 
 # What names are offered of: directories of the store.
-KINDS = ("topics", "groups")
+KINDS = ("topics", "groups", "subscriptions")
 # More names than this help nobody at a prompt, and a shell takes long to show them.
 NAMES_MAX = 1000
 

@@ -96,22 +96,22 @@ _aegis_describe() {
     'aegis subscription describe')
         commands=
         options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
-        arguments='text'
+        arguments='subscription'
         ;;
     'aegis subscription parked')
         commands=
         options=$'-n\n--num\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
-        arguments='text'
+        arguments='subscription'
         ;;
     'aegis subscription replay')
         commands=
         options=$'--all\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
-        arguments='text|text...'
+        arguments='subscription|text...'
         ;;
     'aegis subscription delete')
         commands=
         options=$'-y\n--yes\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
-        arguments='text...'
+        arguments='subscription...'
         ;;
     'aegis pipe')
         commands=
@@ -290,7 +290,9 @@ _aegis_offer() {
 # Offer values of the kind $1 (with the words of a choice behind it) that begin with $2.
 _aegis_offer_kind() {
     case $1 in
-    topic | group) _aegis_offer "$(aegis __complete $1s ${store:+--store "$store"} 2>/dev/null)" "$2" ;;
+    topic | group | subscription)
+        _aegis_offer "$(aegis __complete $1s ${store:+--store "$store"} 2>/dev/null)" "$2"
+        ;;
     word:*) _aegis_offer "${1#word:}" "$2" ;;
     file | directory)
         local IFS=$'\n' action=-f

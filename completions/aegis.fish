@@ -43,7 +43,7 @@ function __aegis_at
     end
 end
 
-# Print the names of a kind: topics or groups.
+# Print the names of a kind: topics, groups or subscriptions.
 function __aegis_names
     set -l words (commandline -opc)
     set -l at (contains -i -- --store $words)
@@ -265,12 +265,14 @@ complete -c aegis -n "__aegis_at 'aegis subscription describe'" -l json -d 'Prin
 complete -c aegis -n "__aegis_at 'aegis subscription describe'" -s q -l quiet -d 'Print nothing but data and errors.'
 complete -c aegis -n "__aegis_at 'aegis subscription describe'" -l debug -d 'Show where an error comes from.'
 complete -c aegis -n "__aegis_at 'aegis subscription describe'" -s h -l help -d 'Show help and exit.'
+complete -c aegis -n "__aegis_at 'aegis subscription describe' 0" -a '(__aegis_names subscriptions)'
 complete -c aegis -n "__aegis_at 'aegis subscription parked'" -s n -l num -x -d 'Only the first N.'
 complete -c aegis -n "__aegis_at 'aegis subscription parked'" -l store -x -a '(__fish_complete_directories)' -d 'Directory of the store (environment: AEGIS_STORE).'
 complete -c aegis -n "__aegis_at 'aegis subscription parked'" -l json -d 'Print JSON, one document a line.'
 complete -c aegis -n "__aegis_at 'aegis subscription parked'" -s q -l quiet -d 'Print nothing but data and errors.'
 complete -c aegis -n "__aegis_at 'aegis subscription parked'" -l debug -d 'Show where an error comes from.'
 complete -c aegis -n "__aegis_at 'aegis subscription parked'" -s h -l help -d 'Show help and exit.'
+complete -c aegis -n "__aegis_at 'aegis subscription parked' 0" -a '(__aegis_names subscriptions)'
 complete -c aegis -n "__aegis_at 'aegis subscription replay'" -l all -d 'Everything that is parked.'
 complete -c aegis -n "__aegis_at 'aegis subscription replay'" -l lock-wait -x -d 'Wait at most this long for a lock that somebody else holds, such as 500ms or 10s.'
 complete -c aegis -n "__aegis_at 'aegis subscription replay'" -l store -x -a '(__fish_complete_directories)' -d 'Directory of the store (environment: AEGIS_STORE).'
@@ -278,6 +280,7 @@ complete -c aegis -n "__aegis_at 'aegis subscription replay'" -l json -d 'Print 
 complete -c aegis -n "__aegis_at 'aegis subscription replay'" -s q -l quiet -d 'Print nothing but data and errors.'
 complete -c aegis -n "__aegis_at 'aegis subscription replay'" -l debug -d 'Show where an error comes from.'
 complete -c aegis -n "__aegis_at 'aegis subscription replay'" -s h -l help -d 'Show help and exit.'
+complete -c aegis -n "__aegis_at 'aegis subscription replay' 0" -a '(__aegis_names subscriptions)'
 complete -c aegis -n "__aegis_at 'aegis subscription delete'" -s y -l yes -d 'Do not ask.'
 complete -c aegis -n "__aegis_at 'aegis subscription delete'" -l lock-wait -x -d 'Wait at most this long for a lock that somebody else holds, such as 500ms or 10s.'
 complete -c aegis -n "__aegis_at 'aegis subscription delete'" -l store -x -a '(__fish_complete_directories)' -d 'Directory of the store (environment: AEGIS_STORE).'
@@ -285,6 +288,7 @@ complete -c aegis -n "__aegis_at 'aegis subscription delete'" -l json -d 'Print 
 complete -c aegis -n "__aegis_at 'aegis subscription delete'" -s q -l quiet -d 'Print nothing but data and errors.'
 complete -c aegis -n "__aegis_at 'aegis subscription delete'" -l debug -d 'Show where an error comes from.'
 complete -c aegis -n "__aegis_at 'aegis subscription delete'" -s h -l help -d 'Show help and exit.'
+complete -c aegis -n "__aegis_at 'aegis subscription delete' 0 more" -a '(__aegis_names subscriptions)'
 complete -c aegis -n "__aegis_at 'aegis pipe'" -l from -x -a '(__aegis_names topics)' -d 'Read this topic; repeatable.'
 complete -c aegis -n "__aegis_at 'aegis pipe'" -l to -x -a '(__aegis_names topics)' -d 'Publish to this topic.'
 complete -c aegis -n "__aegis_at 'aegis pipe'" -s g -l group -x -d 'The group that keeps the position.'

@@ -39,10 +39,7 @@ from storage.subscription_changes import (
     Returned,
     SubscriptionSettings,
 )
-from storage.subscription_errors import (
-    ClaimLostError,
-    SubscriptionNotFoundError,
-)
+from storage.subscription_errors import ClaimLostError, SubscriptionNotFoundError
 from storage.subscription_log import SubscriptionLog
 from storage.subscription_member import Presence, members_path
 from storage.subscription_opening import Wanted, opened

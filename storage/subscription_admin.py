@@ -137,10 +137,13 @@ def _consumers(directory: str, state: SubscriptionState) -> list[ConsumerDescrip
 def delete_subscription(store: Store, name: str) -> None:
     """Delete a subscription, durably. Raises `SubscriptionNotFoundError`, `SubscriptionInUseError`."""
     check_log_name(log_name(name))
-    consumers = living(directory_of(store.path, log_name(name)))
-    if consumers:
-        raise SubscriptionInUseError(name, len(consumers))
+
+    def check() -> None:
+        consumers = living(directory_of(store.path, log_name(name)))
+        if consumers:
+            raise SubscriptionInUseError(name, len(consumers))
+
     try:
-        store.delete_topic(log_name(name))
+        store.delete_topic(log_name(name), check=check)
     except TopicNotFoundError:
         raise SubscriptionNotFoundError(name, subscription_names(store)) from None

@@ -22,7 +22,9 @@ _aegis_offer() {
 # Offer values of the kind $1 (with the words of a choice behind it) that begin with $2.
 _aegis_offer_kind() {
     case $1 in
-    topic | group) _aegis_offer "$(aegis __complete $1s ${store:+--store "$store"} 2>/dev/null)" "$2" ;;
+    topic | group | subscription)
+        _aegis_offer "$(aegis __complete $1s ${store:+--store "$store"} 2>/dev/null)" "$2"
+        ;;
     word:*) _aegis_offer "${1#word:}" "$2" ;;
     file | directory)
         local IFS=$'\n' action=-f

@@ -45,7 +45,7 @@ function __aegis_at
     end
 end
 
-# Print the names of a kind: topics or groups.
+# Print the names of a kind: topics, groups or subscriptions.
 function __aegis_names
     set -l words (commandline -opc)
     set -l at (contains -i -- --store $words)
@@ -117,7 +117,7 @@ def _argument(argument: ArgumentEntry) -> str:
 def _value(value: Operand) -> list[str]:
     if value.words:
         return ["-a", _quoted(" ".join(value.words))]
-    if value.kind in ("topic", "group"):
+    if value.kind in ("topic", "group", "subscription"):
         return ["-a", f"'(__aegis_names {value.kind}s)'"]
     if value.kind == "file":
         return ["-F"]

@@ -1,7 +1,7 @@
 """The command tree as plain values: what the writers of completions and pages read.
 
 What a value is, for completion, follows from how it is declared: a choice has its words, and the metavar says
-the rest (`TOPIC`, `GROUP`, `FILE`, `DIR`, `KEY`, `one|other`).
+the rest (`TOPIC`, `GROUP`, `SUBSCRIPTION`, `FILE`, `DIR`, `KEY`, `one|other`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from aegis_cli.options import global_options
 from storage.config import KEYS
 
 # How the value of an option or argument is completed, by metavar; all others are free text.
-_KINDS = {"TOPIC": "topic", "GROUP": "group", "FILE": "file", "DIR": "directory"}
+_KINDS = {
+    "TOPIC": "topic",
+    "GROUP": "group",
+    "SUBSCRIPTION": "subscription",
+    "FILE": "file",
+    "DIR": "directory",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +31,7 @@ class Operand:
     """What a value is: its name in the help, and how TAB completes it."""
 
     metavar: str
-    # topic, group, file, directory, word (one of `words`) or text.
+    # topic, group, subscription, file, directory, word (one of `words`) or text.
     kind: str
     words: tuple[str, ...] = ()
 

@@ -38,6 +38,7 @@ fi
 _ACTIONS = {
     "topic": "{_aegis_names topics}",
     "group": "{_aegis_names groups}",
+    "subscription": "{_aegis_names subscriptions}",
     "file": "_files",
     "directory": "_directories",
     "text": " ",

@@ -36,6 +36,11 @@ def test_groups_are_listed_in_order(tmp_path: Path) -> None:
     assert ["auditors", "processors"] == complete(["groups", "--store", str(tmp_path)], {})
 
 
+def test_subscriptions_are_listed_in_order(tmp_path: Path) -> None:
+    make_topics(tmp_path, "mailer", "audit", kind="subscriptions")
+    assert ["audit", "mailer"] == complete(["subscriptions"], {"AEGIS_STORE": str(tmp_path)})
+
+
 def test_no_more_names_than_help_anybody(tmp_path: Path) -> None:
     make_topics(tmp_path, *(f"t{number:05}" for number in range(NAMES_MAX + 1)))
     assert NAMES_MAX == len(complete(["topics"], {"AEGIS_STORE": str(tmp_path)}))

@@ -18,6 +18,7 @@ from aegis_cli.reference.zsh import write_zsh
 
 TOPIC = Operand(metavar="TOPIC", kind="topic")
 GROUP = Operand(metavar="GROUP", kind="group")
+SUBSCRIPTION = Operand(metavar="SUBSCRIPTION", kind="subscription")
 TO_GROUP = OptionEntry(names=("--to-group",), help="Group.", value=GROUP, repeatable=False)
 FLAG = OptionEntry(names=("--json",), help="Print JSON: it's [quick].", value=None, repeatable=False)
 SHORT = OptionEntry(
@@ -66,6 +67,10 @@ TREE = command(
         command("publish", options=(SHORT, CHOICE, FILE), arguments=(TOPIC_ARGUMENT, VALUES)),
         command("consume", arguments=(TOPICS,)),
         command("reset", options=(TO_GROUP,), arguments=(GROUP_ARGUMENT,)),
+        command(
+            "parked",
+            arguments=(ArgumentEntry(value=SUBSCRIPTION, help="S.", required=True, repeatable=False),),
+        ),
         command("topic", children=(command("topic", "delete", arguments=(TOPIC_ARGUMENT,)),)),
     )
 )
@@ -84,6 +89,7 @@ OFFERS = [
     ("aegis publish --file purch", ["purchases.jsonl"]),
     ("aegis publish --k", ["--key"]),
     ("aegis reset pr", ["processors"]),
+    ("aegis parked ma", ["mailer"]),
     ("aegis reset processors --to-group ", ["auditors", "processors"]),
     ("aegis --store other consume e", []),
 ]
@@ -95,6 +101,7 @@ def topics(aegis: Any) -> None:
         (aegis.store / "topics" / name).mkdir(parents=True)
     for name in ("processors", "auditors"):
         (aegis.store / "groups" / name).mkdir(parents=True)
+    (aegis.store / "subscriptions" / "mailer").mkdir(parents=True)
     (aegis.home / "purchases.jsonl").touch()
 
 

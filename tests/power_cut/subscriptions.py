@@ -47,7 +47,13 @@ class ObservedStore(Store):
         self, name: str, settings: TopicSettings | None = None, *, if_not_exists: bool = False
     ) -> Topic:
         self.stage.recorder.mark(promises.Creating(name))
-        topic = super().create_topic(name, settings, if_not_exists=if_not_exists)
+        return self._marked(name, super().create_topic(name, settings, if_not_exists=if_not_exists))
+
+    def create_log(self, name: str, settings: TopicSettings) -> Topic:
+        self.stage.recorder.mark(promises.Creating(name))
+        return self._marked(name, super().create_log(name, settings))
+
+    def _marked(self, name: str, topic: Topic) -> Topic:
         self.stage.recorder.mark(promises.Created(name, topic.topic_id.hex(), topic.settings))
         return topic
 
