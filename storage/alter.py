@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from storage.errors import SyncFailedError
 from storage.topic import Topic, TopicSettings
 
 if TYPE_CHECKING:
@@ -39,9 +38,6 @@ def alter_topic(
         if earlier.durability != "fsync" and wanted.durability == "fsync" and journal.end.sequence:
             journal.wait_durable(journal.end.sequence - 1)
 
-    try:
+    with journal.failing():
         topic = store.catalog.alter(name, note, now_ms=store.clock_ms(), settle=settle)
-    except SyncFailedError as error:
-        journal.fail(error.reason)
-        raise
     return earlier, topic

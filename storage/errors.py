@@ -159,16 +159,25 @@ class MemberFencedError(ConflictError):
     """A member commits what is not its own any more: it was away for longer than its session timeout."""
 
     def __init__(
-        self, group: str, member: str, topic: str | None = None, partition: int | None = None
+        self,
+        group: str,
+        member: str,
+        topic: str | None = None,
+        partition: int | None = None,
+        *,
+        was_reset: bool = False,
     ) -> None:
         self.group = group
         self.member = member
         self.topic = topic
         self.partition = partition
-        what = "it" if topic is None else f"topic '{topic}' partition {partition}"
-        super().__init__(
-            f"group '{group}' has given {what} to another member, nothing was committed; join it again"
-        )
+        self.was_reset = was_reset
+        what = "everything" if topic is None else f"topic '{topic}' partition {partition}"
+        if was_reset:
+            how = f"was set to another position in {what}, nothing was committed; go on from there"
+        else:
+            how = f"has given {what} to another member, nothing was committed; join it again"
+        super().__init__(f"group '{group}' {how}")
 
 
 class OutputFileError(ConflictError):

@@ -11,8 +11,10 @@ Promises:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from storage import files, journal_file
@@ -256,6 +258,15 @@ class Journal:
                 return
             files.write_at(fd, piece, position)
             position += len(piece)
+
+    @contextlib.contextmanager
+    def failing(self) -> Iterator[None]:
+        """Let every process know of a sync that fails: nobody may go on as if all were on disk."""
+        try:
+            yield
+        except SyncFailedError as error:
+            self.fail(error.reason)
+            raise
 
     def fail(self, reason: str) -> None:
         """Make every process refuse writes until the store was verified."""

@@ -128,10 +128,13 @@ class Member:
     # -- joining and leaving --------------------------------------------------------------------------
 
     def join(self) -> None:
-        """Become a member; also again, after having been taken for dead."""
+        """Become a member; also again, after having been taken for dead. Raises `GroupNotFoundError`."""
         if self._presence is None:
             timeout = self._info.session_timeout_ms / 1000
-            self._presence = Presence(self._directory, self.member_id, timeout_seconds=timeout)
+            try:
+                self._presence = Presence(self._directory, self.member_id, timeout_seconds=timeout)
+            except FileNotFoundError:
+                raise GroupNotFoundError(self.group) from None  # deleted since it was opened
         self._presence.beat()
         self._change(lambda members: {**members, self.member_id: self._info}, force=True)
         self._settle_starts()
@@ -304,7 +307,11 @@ class Member:
                 if self.state.owners.get(place) != self.member_id or self.was_reset(place)
             ]
             if lost:
-                raise MemberFencedError(self.group, self.member_id, lost[0].topic, lost[0].partition)
+                place = lost[0]
+                was_reset = self.state.owners.get(place) == self.member_id
+                raise MemberFencedError(
+                    self.group, self.member_id, place.topic, place.partition, was_reset=was_reset
+                )
             record = Commit(
                 positions=rows_of(positions.items()),
                 member=self.member_id,

@@ -25,8 +25,9 @@ from storage.store import Append, Store
 from storage.topic import Topic, TopicSettings
 
 SEGMENT_BYTES = 1 << 20
-# After so many changes one record says all, and what is before it may go.
+# After so many changes, or so many bytes of them, one record says all, and what is before it may go.
 _RECORDS_BETWEEN_SNAPSHOTS = 4096
+_BYTES_BETWEEN_SNAPSHOTS = 2 << 20
 # Changes that are read before the record that says all, where the beginning of the log is gone.
 _EARLY_RECORDS_MAX = 1_000_000
 
@@ -68,6 +69,7 @@ class StateLog:
         self._incomplete = start > 0
         self._early: list[tuple[int, Change]] = []
         self._last_snapshot = 0
+        self._bytes_since = 0
         self.refresh()
 
     @property
@@ -97,6 +99,7 @@ class StateLog:
         if isinstance(batch, Gap):
             raise DamageError(batch.path, batch.reason)
         self.fence = entry.fence
+        self._bytes_since += entry.data_length
         for offset, line in zip(batch.offsets(), batch.values(), strict=True):
             change = _decode(line)
             if "snapshot" in change:
@@ -111,6 +114,7 @@ class StateLog:
 
     def _restore(self, change: Change, offset: int) -> None:
         self._last_snapshot = offset
+        self._bytes_since = 0
         if not self._incomplete:
             return
         self.fold.restore(change["snapshot"])
@@ -143,7 +147,9 @@ class StateLog:
 
     def shorten_if_due(self) -> None:
         """Say all of the state in one record if many changes were made since, and remove what is before."""
-        if self.next_offset - self._last_snapshot >= _RECORDS_BETWEEN_SNAPSHOTS and not self._incomplete:
+        changes = self.next_offset - self._last_snapshot
+        many = changes >= _RECORDS_BETWEEN_SNAPSHOTS or self._bytes_since >= _BYTES_BETWEEN_SNAPSHOTS
+        if many and not self._incomplete:
             self.shorten()
 
     def shorten(self) -> None:
@@ -151,6 +157,7 @@ class StateLog:
         covered = self.next_offset - 1
         receipt = self.store.append([self.append([{"snapshot": self.fold.snapshot(), "as_of": covered}])])[0]
         self._last_snapshot = receipt.base_offset
+        self._bytes_since = 0
         try:
             self.store.maintenance.trim_if_idle(self.topic, 0, before_offset=covered + 1)
         except StorageError:
@@ -171,7 +178,7 @@ def open_state_log(store: Store, name: str, fold: Fold, *, create: bool) -> Stat
 def create_log(store: Store, name: str) -> Topic:
     """Make the log of this full name, unless somebody else just did."""
     try:
-        return store.create_topic(name, TopicSettings(segment_bytes=SEGMENT_BYTES), if_not_exists=False)
+        return store.create_log(name, TopicSettings(segment_bytes=SEGMENT_BYTES))
     except TopicExistsError as error:
         if error.existing != name.rpartition("/")[2]:
             raise

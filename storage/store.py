@@ -6,7 +6,7 @@
         for message in store.read("orders"):
             print(message.offset, message.value)
 
-A `Store` may be used by many threads. A forked child must open its own.
+A `Store` may be used by many threads; a forked child opens its own.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from storage.journal import Journal
 from storage.keys import partition_for
 from storage.log import Log
 from storage.message import record_of
+from storage.names import check_name
 from storage.topic import Topic, TopicSettings
 
 if TYPE_CHECKING:
@@ -113,13 +114,10 @@ class Store:
         if self._journal is None:
             with self._mutex:
                 if self._journal is None:
-                    self._journal = self._open_journal()
+                    wait, now_ms = self.lock_wait_seconds, self.clock_ms()
+                    self._opened = opening.open_store(self.path, lock_wait_seconds=wait, now_ms=now_ms)
+                    self._journal = opening.open_journal(self.path, self._opened, lock_wait_seconds=wait)
         return self._journal
-
-    def _open_journal(self) -> Journal:
-        wait = self.lock_wait_seconds
-        self._opened = opening.open_store(self.path, lock_wait_seconds=wait, now_ms=self.clock_ms())
-        return opening.open_journal(self.path, self._opened, lock_wait_seconds=wait)
 
     @property
     def maintenance(self) -> Maintenance:
@@ -173,26 +171,38 @@ class Store:
         self, name: str, settings: TopicSettings | None = None, *, if_not_exists: bool = False
     ) -> Topic:
         """Make a topic, durably. Raises `TopicExistsError`, `InvalidNameError`, `SettingError`."""
-        self.journal.check_healthy()
+        check_name(name)
         try:
-            topic = self.catalog.create(name, settings or TopicSettings(), now_ms=self.clock_ms())
+            return self.create_log(name, settings or TopicSettings())
         except TopicExistsError as error:
             if if_not_exists and error.existing == name:
                 return self.topic(name)
             raise
-        self._topics[name] = topic
-        return topic
 
-    def alter_topic(self, name: str, settings: TopicSettings) -> Topic:
-        """Replace a topic's settings, durably. Raises `SettingError`, `TopicNotFoundError`."""
+    def create_log(self, name: str, settings: TopicSettings) -> Topic:
+        """Make a topic or another log, see `storage.shelf`, durably. Raises what `create_topic` does."""
         self.journal.check_healthy()
-        topic = self._topics[name] = self.catalog.alter(name, settings, now_ms=self.clock_ms())
-        return topic
+        with self.journal.failing():
+            self._topics[name] = self.catalog.create(name, settings, now_ms=self.clock_ms())
+            return self._topics[name]
+
+    def alter_topic(
+        self, name: str, settings: TopicSettings | Callable[[TopicSettings], TopicSettings]
+    ) -> Topic:
+        """Give a topic these settings, or what a function makes of those it has, durably.
+
+        Raises `SettingError`, `TopicNotFoundError`, `LockTimeoutError`.
+        """
+        from storage.alter import alter_topic
+
+        change = (lambda _: settings) if isinstance(settings, TopicSettings) else settings
+        self._topics[name] = alter_topic(self, name, change)[1]
+        return self._topics[name]
 
     def delete_topic(self, name: str, *, check: Callable[[], None] | None = None) -> None:
         """Delete a topic and all its messages, durably, unless `check`, called under its locks, raises."""
-        self.journal.check_healthy()
-        with self.maintenance.locked():
+        with self.maintenance.locked(), self.journal.failing():
+            self.journal.check_healthy()
             self.catalog.delete(name, check=check)
         self._topics.pop(name, None)
 
@@ -272,18 +282,15 @@ class Store:
                 receipts = self._append(writes, durable=durable)
                 break
             except SyncFailedError as error:
-                # Whoever wrote what could not be synced: nobody may go on as if it were on disk.
                 journal.fail(error.reason)
                 raise
             except TopicChangedError as error:
                 # New settings of the same topic are taken over; another topic of that name is another.
-                before = self._topics[error.name]
-                if self.topic(error.name).topic_id != before.topic_id or attempt == _TOPIC_RETRIES - 1:
+                known = self._topics[error.name].topic_id
+                if self.topic(error.name).topic_id != known or attempt == _TOPIC_RETRIES - 1:
                     raise
-        rolled = {write.log.place.topic for write in writes if write.log.rolled}
+        rolled = [write.log for write in writes if write.log.rolled]
         if journal.wants_checkpoint or rolled:
-            for write in writes:
-                write.log.rolled = False
             self._maintain(rolled)
         return receipts
 
@@ -307,10 +314,12 @@ class Store:
             self._combiners[log] = combiner
         return combiner
 
-    def _maintain(self, rolled_topics: set[str]) -> None:
+    def _maintain(self, rolled: list[Log]) -> None:
         """Upkeep after an acknowledged append: what fails here must not make that look undone."""
+        for log in rolled:
+            log.rolled = False
         try:
-            self.maintenance.run_if_idle(rolled_topics)
+            self.maintenance.run_if_idle({log.place.topic for log in rolled})
         except (StorageError, OSError):
             # It is tried again by the next append, and fails that one before it begins once it matters.
             self.journal.wants_checkpoint = True

@@ -54,7 +54,7 @@ APART = {
 }
 
 # Our own modules take 0.2 to 1 ms each. The figures are what it is today: who adds one says why it must be.
-OWN_MAX = {"publish": 52, "consume": 54}
+OWN_MAX = {"publish": 52, "consume": 56}
 
 # Runs one command line and then lists what it imported, on a line of its own at the end.
 _PROBE = """
@@ -98,7 +98,7 @@ def own(modules: set[str]) -> set[str]:
     return {name for name in modules if name.split(".")[0] in ("aegis_cli", "storage")}
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["__complete", "topics"]])
+@pytest.mark.parametrize("arguments", [["--version"], ["__complete", "topics"], ["__complete", "groups"]])
 def test_what_must_feel_instant_imports_neither_typer_nor_the_store(
     tmp_path: Path, arguments: list[str]
 ) -> None:

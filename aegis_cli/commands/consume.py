@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from aegis_cli import handing_options as o
 from aegis_cli.context import Env
 from aegis_cli.exits import ExitCode, UsageError
-from aegis_cli.membership import GroupWanted, consume_in_group
+from aegis_cli.gaps import GapTeller
 from aegis_cli.options import env_of, parsed
 from aegis_cli.output import warn
 from aegis_cli.store_access import open_store_for_reading
@@ -18,7 +19,6 @@ from storage.assign import assign
 from storage.batch import Batch
 from storage.consume import ConsumeOptions, consume_assigned
 from storage.output import Output
-from storage.reader import Gap
 from storage.select import selection
 
 TopicsArgument = Annotated[list[str], typer.Argument(metavar="TOPIC...", help="Names of the topics.")]
@@ -53,24 +53,6 @@ IdleOption = Annotated[
 ExitOption = Annotated[
     bool, typer.Option("-e", "--exit", help="End at the end as it is now; that is the default.")
 ]
-GroupOption = Annotated[
-    str | None, typer.Option("-g", "--group", metavar="NAME", help="Share the messages with this group.")
-]
-DeliveryOption = Annotated[
-    str | None,
-    typer.Option(
-        "--delivery",
-        metavar="HOW",
-        help="at-most-once, at-least-once (default) or exactly-once, for a group.",
-    ),
-]
-MaxInFlightOption = Annotated[
-    int | None,
-    typer.Option("--max-in-flight", metavar="N", help="Hand over at most N records that are not committed."),
-]
-OutputFileOption = Annotated[
-    str | None, typer.Option("--output-file", metavar="FILE", help="Write to this file instead of stdout.")
-]
 
 
 def consume(
@@ -88,10 +70,21 @@ def consume(
     grep: GrepOption = None,
     idle_timeout: IdleOption = None,
     exit: ExitOption = False,
-    group: GroupOption = None,
-    delivery: DeliveryOption = None,
-    max_in_flight: MaxInFlightOption = None,
-    output_file: OutputFileOption = None,
+    group: o.GroupOption = None,
+    subscription: o.SubscriptionOption = None,
+    delivery: o.DeliveryOption = None,
+    max_in_flight: o.MaxInFlightOption = None,
+    output_file: o.OutputFileOption = None,
+    exec: o.ExecOption = None,
+    shell: o.ShellOption = False,
+    parallel: o.ParallelOption = None,
+    batch: o.BatchOption = None,
+    retries: o.RetriesOption = None,
+    backoff: o.BackoffOption = None,
+    dead_letter: o.DeadLetterOption = None,
+    timeout: o.RunTimeoutOption = None,
+    ack_timeout: o.AckTimeoutOption = None,
+    max_deliveries: o.MaxDeliveriesOption = None,
 ) -> int:
     """Print the messages of topics: each as it was published, one a line.
 
@@ -103,6 +96,7 @@ def consume(
       aegis consume orders --since 1h --json | jq .value
       aegis consume orders -f -F '%p %o %k %v\\n'
       aegis consume orders --group billing -f | bill
+      aegis consume orders --group mail -f --exec 'send-mail' --dead-letter unsent
     """
     env = env_of(context)
     if exit and follow:
@@ -117,31 +111,33 @@ def consume(
     if idle_timeout is not None and not follow:
         raise UsageError("--idle-timeout is for --follow; without it consume ends at the end; add -f")
     idle_seconds = None if idle_timeout is None else _idle_seconds(idle_timeout)
-    if group is not None:
+    handing = o.Handing(
+        group=group,
+        subscription=subscription,
+        delivery=delivery,
+        max_in_flight=max_in_flight,
+        output_file=output_file,
+        exec=exec,
+        shell=shell,
+        parallel=parallel,
+        batch=batch,
+        retries=retries,
+        backoff=backoff,
+        dead_letter=dead_letter,
+        timeout=timeout,
+        ack_timeout=ack_timeout,
+        max_deliveries=max_deliveries,
+    )
+    handing.check()
+    if handing.is_shared:
         if partition or last is not None or since or until:
             raise UsageError(
-                "a group shares out partitions and keeps positions; leave out -p, --last, --since"
+                "who shares messages goes on where they stopped; leave out -p, --last, --since and --until"
             )
-        wanted = GroupWanted(
-            group=group,
-            delivery=delivery,
-            max_in_flight=max_in_flight,
-            output_file=output_file,
-            offsets=offset or [],
-            follow=follow,
-            limit=num,
-            idle_seconds=idle_seconds,
-            key=key,
-            grep=grep,
-        )
-        return consume_in_group(env, topics, wanted, _render(env, format), _gap_teller(env))
-    for option, given in (
-        ("--delivery", delivery),
-        ("--max-in-flight", max_in_flight),
-        ("--output-file", output_file),
-    ):
-        if given is not None:
-            raise UsageError(f"{option} is for the members of a group; add --group NAME")
+        from aegis_cli.membership import Reading, consume_shared
+
+        reading = Reading(topics, offset or [], follow, num, idle_seconds, key, grep, _render(env, format))
+        return consume_shared(env, reading, handing)
     with open_store_for_reading(env) as store:
         try:
             chosen = assign(
@@ -171,7 +167,7 @@ def consume(
             until_ms=until_ms,
             render=render,
             select=select,
-            on_gap=_gap_teller(env),
+            on_gap=GapTeller(env),
             on_notice=lambda text: warn(env, text),
             all_partitions=not partition,
         )
@@ -199,15 +195,3 @@ def _idle_seconds(text: str) -> float | None:
 
     idle_ms = parsed(parse_duration_ms, text, option="--idle-timeout")
     return None if idle_ms == UNLIMITED else idle_ms / 1000
-
-
-def _gap_teller(env: Env) -> Callable[[Gap], None]:
-    def tell(gap: Gap) -> None:
-        where = f"topic '{gap.topic}' partition {gap.partition}"
-        offsets = f"offsets {gap.first_offset} to {gap.end_offset - 1}"
-        if gap.damage:
-            warn(env, f"{where}: {offsets} cannot be read: {gap.reason}; run 'aegis store verify'")
-        else:
-            warn(env, f"{where}: {offsets} were {gap.reason} before they were read")
-
-    return tell

@@ -216,7 +216,7 @@ def test_a_file_that_lost_what_was_delivered_to_it_is_refused(shell: Shell) -> N
         (["-g", "g", "--delivery", "exactly-once"], "nobody can write to a pipe exactly once"),
         (["-g", "g", "--output-file", "x"], "add --delivery exactly-once"),
         (["-g", "g", "--max-in-flight", "0"], "--max-in-flight is 0"),
-        (["-g", "g", "-p", "0"], "a group shares out partitions"),
+        (["-g", "g", "-p", "0"], "who shares messages goes on where they stopped"),
         (["-g", "g", "-o", "1:2"], "a group has no end"),
         (["-g", "../g"], "'../g'"),
         (["--max-in-flight", "3"], "--max-in-flight is for the members of a group"),

@@ -40,7 +40,7 @@ def child(code: str, points: str) -> subprocess.Popen[bytes]:
 
 def test_every_step_of_the_code_can_be_named_and_no_other() -> None:
     found = set()
-    for path in (ROOT / "storage").glob("*.py"):
+    for path in (*(ROOT / "storage").glob("*.py"), *(ROOT / "aegis_cli").rglob("*.py")):
         found |= set(re.findall(r"files\.step\(\"([a-z.]+)\"\)", path.read_text()))
     assert found == STEPS
 
