@@ -44,8 +44,9 @@ bench: .venv/compiled  ## Measure against other tools; prints ratios
 	$(RUN) -m benchmarks
 
 .PHONY: soak
-soak: .venv/compiled  ## Run real processes against one store for ten minutes, killing them at random
+soak: .venv/compiled  ## Run real processes against one store, killing them at random: ten minutes, and ten of groups
 	$(RUN) -m tests.soak
+	$(RUN) -m tests.history
 
 .PHONY: wheel
 wheel: .venv/installed  ## Build the wheel into dist/

@@ -74,9 +74,11 @@ class Role:
         assert self.process is not None
         code = self.process.returncode
         errors = self.errors.read_text(errors="replace").strip()
-        expected = (self.was_killed and code == -signal.SIGKILL) or (self.ended_by_itself and code == 0)
-        if not expected:
+        if not self._may_end_with(code):
             self.failures.append(f"{self.name}.{self.incarnation} ended with {code}: {errors[-500:]}")
+
+    def _may_end_with(self, code: int) -> bool:
+        return (self.was_killed and code == -signal.SIGKILL) or (self.ended_by_itself and code == 0)
 
     def kill(self) -> None:
         assert self.process is not None

@@ -1,0 +1,123 @@
+"""Who kills, stops and continues the parts of a history, hangs up on them, and sets the positions of groups.
+
+What happens to whom and when comes from a seed; what they are doing at that moment does not: a seed repeats
+the pressure, not the history.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from tests.history.cast import SESSION_TIMEOUT_SECONDS, Cast
+from tests.history.part import Part
+from tests.history.witness import Witness
+from tests.soak.cast import ROOT
+
+_STEP_SECONDS = 0.02
+_PIPED = ("pipes", "once")
+_RESET_GROUPS = ("pipes", "files")
+_RESET_SECONDS = 60.0
+# How often each happens, of all that happens.
+_WEIGHTS = {"kill": 10, "short stop": 4, "long stop": 5, "hang up": 3, "reset": 2}
+
+
+class Nemesis:
+    """`did` counts what it did; `problems` says what it could not do.
+
+    With `members_only` it strikes those who have joined, and no publishers.
+    """
+
+    def __init__(
+        self,
+        cast: Cast,
+        witnesses: Sequence[Witness],
+        *,
+        seed: int,
+        pause_seconds: float = 0.3,
+        members_only: bool = False,
+    ) -> None:
+        self._cast = cast
+        self._witnesses = witnesses
+        self._members_only = members_only
+        self._chance = random.Random(seed)
+        self._pause_seconds = pause_seconds
+        self._stopped: dict[str, tuple[Part, float]] = {}
+        self.did: Counter[str] = Counter()
+        self.problems: list[str] = []
+
+    def run(self, seconds: float) -> None:
+        """Work until the time is over; everyone runs then."""
+        deadline = time.monotonic() + seconds
+        next_blow = 0.0
+        while (now := time.monotonic()) < deadline:
+            self._look(now)
+            if now >= next_blow:
+                self._strike(now)
+                next_blow = now + self._chance.uniform(0.1, 2) * self._pause_seconds
+            time.sleep(_STEP_SECONDS)
+        for part, _ in list(self._stopped.values()):
+            self._go_on(part)
+
+    def _look(self, now: float) -> None:
+        for part in self._cast.everyone:
+            part.look()
+        for part, until in list(self._stopped.values()):
+            if now >= until:
+                self._go_on(part)
+
+    def _go_on(self, part: Part) -> None:
+        del self._stopped[part.name]
+        part.go_on()
+
+    def _strike(self, now: float) -> None:
+        (blow,) = self._chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
+        part = self._chance.choice(self._cast.everyone)
+        if blow == "reset":
+            self._reset()
+            return
+        if blow == "hang up":
+            part = self._chance.choice(
+                [part for part in self._cast.everyone if part.group in _PIPED] or [part]
+            )
+        if self._members_only and not self._has_joined(part):
+            return
+        if blow == "kill":
+            self._stopped.pop(part.name, None)
+            part.kill()
+        elif blow == "hang up":
+            if part.group not in _PIPED:
+                return
+            part.hang_up()
+        elif part.name not in self._stopped:
+            part.stop()
+            longest = 0.5 if blow == "short stop" else 2.5
+            shortest = 0.001 if blow == "short stop" else SESSION_TIMEOUT_SECONDS * 1.1
+            self._stopped[part.name] = (part, now + self._chance.uniform(shortest, longest))
+        self.did[blow] += 1
+
+    def _has_joined(self, part: Part) -> bool:
+        return any(part.processes[-1] in witness.processes() for witness in self._witnesses)
+
+    def _reset(self) -> None:
+        there = [group for group in _RESET_GROUPS if group in self._cast.members]
+        if not there:
+            return
+        self.did["reset"] += 1
+        group = self._chance.choice(there)
+        where = self._chance.choice((("--by", "-300"), ("--by", "-50"), ("--by", "40"), ("--to", "latest")))
+        done = subprocess.run(
+            self._cast.aegis("group", "reset", group, *where),
+            env=self._cast.environment(),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=_RESET_SECONDS,
+            check=False,
+        )
+        # Before its first member has come there is no group.
+        if done.returncode != 0 and f"group '{group}' not found" not in done.stderr:
+            self.problems.append(f"reset of {group} ended with {done.returncode}: {done.stderr.strip()}")
