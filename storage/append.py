@@ -28,6 +28,20 @@ _RECORD_PAYLOAD_BYTES_MAX = 1024 * 1024
 LOGS_MAX = 1024
 
 
+class Append(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes to one partition in an atomic append. With `expect_offset` the partition must end there.
+
+    `expect_fence` and `fence` are for logs whose owners change, see `Write`.
+    """
+
+    topic: str
+    partition: int
+    batches: Sequence[RecordBatch]
+    expect_offset: int | None = None
+    expect_fence: int | None = None
+    fence: int | None = None
+
+
 class Write(msgspec.Struct, frozen=True):
     """Batches for one log. With `expect_offset` the log must end there, or nothing of the append happens.
 

@@ -67,7 +67,7 @@ class Maintenance:
         try:
             self._checkpoint()
             for name in rolled_topics:
-                self._clean(self._store.topic(name), now_ms=self._store.clock_ms())
+                self._clean(self._store.log_topic(name), now_ms=self._store.clock_ms())
         finally:
             self._lock.release()
 

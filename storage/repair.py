@@ -129,7 +129,7 @@ def _readable_topics(store: Store) -> list[Topic]:
     topics = []
     for name in all_names(store.path):
         try:
-            topics.append(store.topic(name))
+            topics.append(store.log_topic(name))
         except DamageError:
             continue  # it was reported with the settings
     return topics

@@ -60,7 +60,7 @@ class StateLog:
         self.store = store
         self.name = name
         self.fold = fold
-        self.topic = store.topic(name)
+        self.topic = store.log_topic(name)
         self._reader = LogReader(self.topic, 0)
         start = self._reader.start_offset
         self._cursor = self._reader.cursor(start)
@@ -182,4 +182,4 @@ def create_log(store: Store, name: str) -> Topic:
     except TopicExistsError as error:
         if error.existing != name.rpartition("/")[2]:
             raise
-        return store.topic(name)
+        return store.log_topic(name)

@@ -18,10 +18,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from storage import append as appending
 from storage import opening
+from storage.append import Append as Append
 from storage.batch import Batch, Message, Receipt, RecordBatch
 from storage.catalog import Catalog
 from storage.errors import (
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from storage.maintenance import Maintenance
     from storage.reader import Gap, LogReader
     from storage.subscriber import Subscriber
+    from storage.subscription import Subscription
     from storage.transaction import Transaction
 
 _TOPIC_RETRIES = 5
@@ -53,20 +53,6 @@ _TOPIC_RETRIES = 5
 def clock_ms() -> int:
     """Now, in milliseconds UTC."""
     return time.time_ns() // 1_000_000
-
-
-class Append(msgspec.Struct, frozen=True, kw_only=True):
-    """What goes to one partition in an atomic append. With `expect_offset` the partition must end there.
-
-    `expect_fence` and `fence` are for logs whose owners change, see `storage.append.Write`.
-    """
-
-    topic: str
-    partition: int
-    batches: Sequence[RecordBatch]
-    expect_offset: int | None = None
-    expect_fence: int | None = None
-    fence: int | None = None
 
 
 class Store:
@@ -163,8 +149,12 @@ class Store:
 
     def topic(self, name: str) -> Topic:
         """A topic as it is now. Raises `TopicNotFoundError`, `InvalidNameError`, `DamageError`."""
-        topic = self.catalog.topic(name)
-        self._topics[name] = topic
+        check_name(name)
+        return self.log_topic(name)
+
+    def log_topic(self, name: str) -> Topic:
+        """A topic, or another log (`storage.shelf`), whose messages are for those alone who keep it."""
+        topic = self._topics[name] = self.catalog.topic(name)
         return topic
 
     def create_topic(
@@ -287,7 +277,7 @@ class Store:
             except TopicChangedError as error:
                 # New settings of the same topic are taken over; another topic of that name is another.
                 known = self._topics[error.name].topic_id
-                if self.topic(error.name).topic_id != known or attempt == _TOPIC_RETRIES - 1:
+                if self.log_topic(error.name).topic_id != known or attempt == _TOPIC_RETRIES - 1:
                     raise
         rolled = [write.log for write in writes if write.log.rolled]
         if journal.wants_checkpoint or rolled:
@@ -344,12 +334,12 @@ class Store:
 
     def _log(self, name: str, partition: int) -> Log:
         """The log of one partition, as its topic was when its settings were last read."""
-        topic = self._topics.get(name) or self.topic(name)
+        topic = self._topics.get(name) or self.log_topic(name)
         found = self._placed.get((name, partition))
         if found is not None and found[0] == topic.stamp:
             return found[1]
         if not 0 <= partition < topic.partitions:
-            topic = self.topic(name)
+            topic = self.log_topic(name)
             if not 0 <= partition < topic.partitions:
                 raise PartitionNotFoundError(name, partition, topic.partitions)
         place = topic.place(partition)
@@ -368,7 +358,7 @@ class Store:
         """One partition, open for reading. Raises `TopicNotFoundError`, `PartitionNotFoundError`."""
         from storage.reader import LogReader
 
-        return LogReader(self.topic(topic), partition)
+        return LogReader(self.log_topic(topic), partition)
 
     def batches(
         self, topic: str, partition: int, *, start_offset: int | None = None, end_offset: int | None = None
@@ -382,13 +372,19 @@ class Store:
 
         return Subscriber(self, topics, group=group, **options)
 
+    def subscription(self, name: str, *topics: str, **options: Any) -> Subscription:
+        """Messages that are acknowledged one by one; see `storage.subscription.open_subscription`."""
+        from storage.subscription import open_subscription
+
+        return open_subscription(self, name, topics=topics, **options)
+
     def read(
         self, topic: str, *, partition: int | None = None, start_offset: int | None = None
     ) -> Iterator[Message]:
         """The messages of a topic, partition after partition, to the end as it is now. Damage raises."""
         from storage.reader import Gap
 
-        count = self.topic(topic).partitions
+        count = self.log_topic(topic).partitions
         for number in range(count) if partition is None else [partition]:
             for batch in self.batches(topic, number, start_offset=start_offset):
                 if isinstance(batch, Gap):
