@@ -17,6 +17,9 @@ from storage.reader import Cursor, Gap, Run
 from storage.segment import index_path, segment_bases
 from storage.watch import Watch
 
+# Each of these is a join after which the member was silent for longer than its session timeout.
+_JOINS = 10
+
 
 class _Position:
     """How far one place was handed out, and what of it was read already."""
@@ -56,7 +59,24 @@ class GroupReader:
                 for number in range(topic.partitions):
                     place = Place(name, topic.topic_id.hex(), number)
                     self._ends[place] = member.store.reader(name, number).end_offset
-        self.sync()
+        try:
+            self.sync()
+        except MemberFencedError:
+            self.join_again()
+
+    def join_again(self) -> None:
+        """After `MemberFencedError`: be a member again, and read from where the group stands.
+
+        Raises it when the member is taken for dead again and again.
+        """
+        for attempt in range(_JOINS):
+            self.member.join()
+            try:
+                self.sync()
+                return
+            except MemberFencedError:
+                if attempt == _JOINS - 1:
+                    raise
 
     def sync(self) -> set[Place]:
         """Take over what changed in the group; returns the places whose begun messages are void.

@@ -83,7 +83,8 @@ class _Snapshot(msgspec.Struct, kw_only=True):
 class GroupState:
     """The state that the records of a group's log fold to: see `storage.state_log.Fold`.
 
-    `resets` counts for each place how often its position was set by hand.
+    `resets` counts for each place how often its position was set by hand; `since` is the generation from
+    which on its owner has had it without a break.
     """
 
     def __init__(self) -> None:
@@ -93,6 +94,7 @@ class GroupState:
         self.following: dict[Place, str] = {}
         self.positions: dict[Place, int] = {}
         self.resets: dict[Place, int] = {}
+        self.since: dict[Place, int] = {}
         self.files: dict[str, int] = {}
 
     def apply(self, change: Change, offset: int) -> None:
@@ -104,7 +106,11 @@ class GroupState:
     def _begin(self, record: Generation) -> None:
         self.generation = record.generation
         self.members = record.members
-        self.owners = {row.place: row.owner for row in record.owners}
+        owners = {row.place: row.owner for row in record.owners}
+        for place, owner in owners.items():
+            if owner != self.owners.get(place):
+                self.since[place] = record.generation
+        self.owners = owners
         self.following = {row.place: row.following for row in record.owners if row.following is not None}
 
     def _commit(self, record: Commit) -> None:

@@ -96,7 +96,7 @@ class Member:
         self._directory = os.path.join(directory_of(store.path, group_log_name(group)), MEMBERS)
         self._presence: Presence | None = None
         self._watcher = Watcher(self._directory)
-        self._resets: dict[Place, int] = {}
+        self._asked: dict[Place, tuple[int, int]] = {}
         self._next_look = 0.0
         self._next_liveness = 0.0
 
@@ -118,12 +118,16 @@ class Member:
 
     def position(self, place: Place) -> int:
         """The offset of the next message to read in a place: from now on its commits count from there."""
-        self._resets[place] = self.state.resets.get(place, 0)
+        self._asked[place] = self._standing(place)
         return self.state.positions[place]
 
+    def _standing(self, place: Place) -> tuple[int, int]:
+        """What changes when a position was set by hand, or was another member's meanwhile."""
+        return self.state.resets.get(place, 0), self.state.since.get(place, 0)
+
     def was_reset(self, place: Place) -> bool:
-        """Whether somebody set the position by hand since it was asked for."""
-        return place in self._resets and self._resets[place] != self.state.resets.get(place, 0)
+        """Whether somebody set the position since it was asked for: by hand, or as its owner for a while."""
+        return place in self._asked and self._asked[place] != self._standing(place)
 
     # -- joining and leaving --------------------------------------------------------------------------
 
@@ -254,20 +258,27 @@ class Member:
         self.log.refresh()
         return True
 
-    def release(self, places: Iterable[Place]) -> None:
-        """Give up places that are to go to others; nothing of them may be in work any more."""
+    def release(self, places: Iterable[Place]) -> set[Place]:
+        """Give up places that are to go to others; nothing of them may be in work any more.
+
+        Returns those that it gave up: for the rest nobody waits any more.
+        """
         given = set(places)
         for _ in range(_TRIES):
             state = self.state
             rows = []
+            going = given.intersection(self.to_release)
+            if not going:
+                return going
             for place, owner in state.owners.items():
                 following = state.following.get(place)
-                if place in given and owner == self.member_id and following is not None:
+                if place in going and following is not None:
                     owner, following = following, None
                 rows.append(Owned(*place, owner, following))
-            if given.isdisjoint(self.to_release) or self._begin(state.members, rows):
-                return
+            if self._begin(state.members, rows):
+                return going
             self.log.refresh()
+        return set()
 
     def _settle_starts(self) -> None:
         """Commit where to begin in places that have no position: a crash must not move the beginning."""
@@ -278,11 +289,19 @@ class Member:
         for place in fresh:
             reader = self.store.reader(place.topic, place.partition)
             if reader.topic.topic_id.hex() == place.topic_id:
+                # What is set by hand from here on counts, not what was found here.
+                self._asked[place] = self._standing(place)
                 starts[place] = self._start(reader)
         try:
             self.commit(starts)
         except MemberFencedError:
-            return  # they are another member's by now, and so is this question
+            return  # another member's by now, or set by hand: the next look says what is still to be done
+
+    def catch_up(self) -> None:
+        """Take over all that was committed before this, also by a process that did not live to show it."""
+        record = Commit(positions=[], member=self.member_id, at_ms=self.store.clock_ms())
+        self.store.append([self.log.append([record])])
+        self.log.refresh()
 
     # -- commits --------------------------------------------------------------------------------------
 

@@ -111,6 +111,7 @@ class Subscriber:
         self._next_round = 0.0
         self._open: dict[Place, deque[Received]] = {}
         self._ready: deque[Received] = deque()
+        self._held_back: list[Received] = []
         self._done: dict[Place, int] = {}
         self._is_closed = False
 
@@ -126,7 +127,7 @@ class Subscriber:
             received = self._next()
             if received is not None:
                 return received
-            if self._reader.finished and not self._ready:
+            if self._reader.finished and not self._ready and not self._held_back:
                 self.close()
                 break
             self._round()
@@ -152,21 +153,28 @@ class Subscriber:
         """Commit, and see what changed in the group."""
         self._next_round = time.monotonic() + self._interval_seconds
         self._commit()
+        self._sync()
+        self._release()
+
+    def _sync(self) -> None:
         try:
             self._drop(self._reader.sync())
         except MemberFencedError:
-            self._drop(set(self._open) | {received.place for received in self._ready})
-            self._member.join()
-            self._reader.sync()
+            self._drop(set(self._open) | {received.place for received in (*self._ready, *self._held_back)})
+            self._reader.join_again()
+
+    def _release(self) -> None:
+        """Give up what others wait for, as soon as all that was delivered of it is acknowledged."""
         wanted = set(self._member.to_release)
-        if wanted:
-            # What was not delivered yet is the next owner's; what was is waited for.
-            self._ready = deque(received for received in self._ready if received.place not in wanted)
-            free = {place for place in wanted if not self._open.get(place)}
-            if free:
-                self._commit()
-                self._member.release(free)
-                self._drop(self._reader.sync())
+        # What was not delivered yet is the next owner's, or is gone on with when nobody waits any more.
+        both = [*self._held_back, *self._ready]
+        self._held_back = [received for received in both if received.place in wanted]
+        self._ready = deque(received for received in both if received.place not in wanted)
+        free = {place for place in wanted if not self._open.get(place)}
+        if free:
+            self._commit()
+            self._member.release(free)
+            self._sync()
 
     # -- acknowledgements -----------------------------------------------------------------------------
 
@@ -215,6 +223,7 @@ class Subscriber:
             self._done.pop(place, None)
         if void:
             self._ready = deque(received for received in self._ready if received.place not in void)
+            self._held_back = [received for received in self._held_back if received.place not in void]
 
     # -- closing --------------------------------------------------------------------------------------
 

@@ -134,8 +134,7 @@ class GroupFeed:
 
     def _join_again(self) -> set[Place]:
         void = self._handed | self._gathered.keys()
-        self.member.join()
-        self._reader.sync()
+        self._reader.join_again()
         self._notice(
             f"group '{self.member.group}' went on without this member, which was away for too long; what it "
             "had in work was given up, and it has joined again"
@@ -159,11 +158,13 @@ class GroupFeed:
         for place in idle.difference(self.member.to_release):
             # Nobody waits for it any more, and what was read ahead of it was dropped.
             self.rewind(place)
-        given = idle.intersection(self.member.to_release)
-        if not given:
+        waited_for = idle.intersection(self.member.to_release)
+        if not waited_for:
             return set()
+        given = self.member.release(waited_for)
+        for place in waited_for - given:
+            self.rewind(place)
         self._handed -= given
-        self.member.release(given)
         return self.sync() - given
 
     def rewind(self, place: Place) -> None:

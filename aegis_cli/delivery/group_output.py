@@ -145,7 +145,11 @@ class _Delivery:
             self._pending = self._take()
         if self._pending is None:
             return self._rest()
-        if not self._taken.has_room(len(self._pending.batch.lines)):
+        # What others wait for goes no further: it is theirs once nothing of it is on its way, or, if they
+        # wait no longer, it goes on from here.
+        if self._pending.place in self._member.state.following or not self._taken.has_room(
+            len(self._pending.batch.lines)
+        ):
             self._taken.wait()
             return False
         pending, self._pending = self._pending, None
@@ -193,8 +197,7 @@ class _Delivery:
         self._in_flight = 0
         self._done.clear()
         self._pending = None
-        self._member.join()
-        self._reader.sync()
+        self._reader.join_again()
 
     def _forget(self, void: set[Place]) -> None:
         if not void:
@@ -211,13 +214,11 @@ class _Delivery:
         wanted = set(self._member.to_release)
         if not wanted:
             return
-        if self._pending is not None and self._pending.place in wanted:
-            self._pending = None
         free = wanted - {handed.place for handed in self._handed}
         if free:
             self._commit()
             self._member.release(free)
-            self._forget(self._reader.sync())
+            self._sync()
 
     def _commit(self) -> None:
         self._next_commit = time.monotonic() + self._options.interval_seconds

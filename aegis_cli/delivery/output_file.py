@@ -50,6 +50,8 @@ class OutputFile:
             raise
 
     def _begin(self) -> None:
+        # Who wrote to the file until now may have committed after this member joined.
+        self._member.catch_up()
         size_bytes = os.fstat(self._fd).st_size
         committed = self._member.state.files.get(self.path)
         if committed is None:
@@ -189,8 +191,7 @@ class _FileDelivery:
             self._reader.sync()
         except MemberFencedError as error:
             self._notice(str(error))
-            self._member.join()
-            self._reader.sync()
+            self._reader.join_again()
 
     def _notice(self, text: str) -> None:
         if self._options.on_notice is not None:
