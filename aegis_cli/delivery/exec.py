@@ -42,7 +42,7 @@ def consume_exec(
     Without `follow` it ends at the end that a member saw when it began; another source knows its own end. In
     the main thread SIGINT and SIGTERM are taken note of, and act when all is put in order. Raises
     `CommandFailedError` when there is no place for what failed, `FileNotFoundError` where there is no such
-    command, `TopicNotFoundError`, and ValueError for a dead-letter topic that is a source.
+    command, `TopicNotFoundError`, and `SettingError` for a dead-letter topic that is a source.
     """
     check_command(options.command)
     if isinstance(source, Member):

@@ -17,7 +17,7 @@ from aegis_cli.delivery.portion import Portion
 from aegis_cli.delivery.source import Beat, Failure, GivenUp
 from storage.assignor import Place
 from storage.batch import RecordBatch
-from storage.errors import MemberFencedError
+from storage.errors import MemberFencedError, SettingError
 from storage.member import Member, group_log_name
 from storage.reader import Gap
 from storage.shelf import MEMBERS, directory_of
@@ -65,7 +65,9 @@ class GroupSource:
         if dead_letter is not None:
             self._store.topic(dead_letter)
             if dead_letter in member.topics:
-                raise ValueError(f"messages of topic '{dead_letter}' cannot be put aside in it; name another")
+                raise SettingError(
+                    "dead-letter", f"cannot be '{dead_letter}', which is read", remedy="name another topic"
+                )
         self._open: dict[Place, deque[Portion]] = {}
         self._letters: dict[Portion, _Letters] = {}
         self.unsaid = False

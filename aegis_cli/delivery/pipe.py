@@ -26,7 +26,7 @@ from aegis_cli.delivery.stop_signals import StopSignals
 from aegis_cli.delivery.surroundings import surroundings, surroundings_of
 from storage.assignor import Place
 from storage.batch import RecordBatch
-from storage.errors import MemberFencedError
+from storage.errors import MemberFencedError, SettingError
 from storage.intake import Intake, IntakeOptions
 from storage.member import Member
 from storage.reader import Gap
@@ -80,12 +80,12 @@ def pipe(
     Without `follow` it ends at the end that was there when it began. In the main thread SIGINT and SIGTERM
     end it between two commits. Raises `CommandFailedError`, `BadOutputError`, `OutputTooLargeError`: nothing
     of that batch was committed; `FileNotFoundError` where there is no such command, `TopicNotFoundError`,
-    and ValueError for a target that is a source.
+    and `SettingError` for a target that is a source.
     """
     check_command(options.command)
     member.store.topic(options.target)
     if options.target in member.topics:
-        raise ValueError(f"topic '{options.target}' cannot be both the source and the target; name another")
+        raise SettingError("to", f"cannot be '{options.target}', which is read", remedy="name another topic")
     feed = GroupFeed(
         member,
         follow=follow,

@@ -17,7 +17,7 @@ from aegis_cli.delivery.child import check_command, command_of
 from aegis_cli.delivery.errors import CommandFailedError
 from aegis_cli.delivery.exec import ExecOptions, Executed, consume_exec
 from aegis_cli.delivery.subscription_source import SubscriptionSource
-from storage.errors import TopicNotFoundError
+from storage.errors import SettingError, TopicNotFoundError
 from storage.group_reset import reset_group
 from storage.member import Member, open_group
 from storage.offsets import Position
@@ -265,7 +265,7 @@ def test_a_whole_batch_becomes_dead_letters(store: Store, commands: Commands) ->
 def test_a_dead_letter_topic_is_there_and_is_no_source(store: Store, commands: Commands) -> None:
     with pytest.raises(TopicNotFoundError):
         commands.run("true", dead_letter="nothing")
-    with pytest.raises(ValueError, match="cannot be put aside in it"):
+    with pytest.raises(SettingError, match="cannot be 't', which is read"):
         commands.run("true", dead_letter="t")
 
 
@@ -376,7 +376,7 @@ def test_a_command_dies_when_its_parent_is_stopped_for_too_long_and_another_goes
     try:
         wait_for(lambda: not runs_still(pid))
         (worker.directory / "go").touch()
-        worker.start(stack, script, session_timeout_seconds=1.0)
+        worker.start(stack, script, follow=True, session_timeout_seconds=1.0)
         wait_for(lambda: position(aegis) == [1])
     finally:
         os.kill(first.pid, signal.SIGCONT)
