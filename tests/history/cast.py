@@ -32,6 +32,8 @@ GROUPS: dict[str, tuple[int, tuple[str, ...]]] = {
 }
 _LINES_MAX = 20
 _FEED_SECONDS = 0.1
+# Small, so that a catch-up takes many transactions.
+_BATCH = ("--batch", "50")
 _UNIT_RECORDS = 40
 _UNIT_SECONDS = 0.5
 
@@ -137,8 +139,8 @@ class Cast:
 
         def spawn(role: Role) -> subprocess.Popen[bytes]:
             if group == "copy":
-                words = self._python("tests.history.copier", str(self.store), group, SOURCE, TARGET)
-                return self._start(role, words, stdin=subprocess.DEVNULL, piped=False)
+                words = self.aegis("pipe", "--from", SOURCE, "--to", TARGET, "-g", group, "-f", *_BATCH)
+                return self._start(role, [*words, "--", "cat"], stdin=subprocess.DEVNULL, piped=False)
             words = self.aegis("consume", *GROUPS[group][1], "-g", group, "-f", "--json", "-o", "start")
             if group == "files":
                 words += ["--delivery", "exactly-once", "--output-file", str(self.file_of(part))]
