@@ -323,12 +323,16 @@ class Intake:
         if self._options.envelope and self._topic.settings.key is not None:
             keys = self._all_keys(batch, self._topic.settings.key)
         if keys is None:
-            return {self._store.choose_partition(self._topic.name): self._stored(batch)}
+            return {self._turn(): self._stored(batch)}
         chosen = partitions_for(keys, partitions)
         if KEYLESS in chosen:
-            turn = self._store.choose_partition(self._topic.name)
+            turn = self._turn()
             chosen = [turn if partition == KEYLESS else partition for partition in chosen]
         return {partition: self._stored(part) for partition, part in route(batch, chosen).items()}
+
+    def _turn(self) -> int:
+        """The partition for those records of a batch that have no key."""
+        return self._store.choose_partition(self._topic.name)
 
     def _all_keys(self, batch: RecordBatch, field: str) -> list[bytes]:
         """The keys as readers will see them: a record without one of its own has that of its field."""

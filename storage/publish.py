@@ -32,6 +32,7 @@ class Published:
     """What a publish has stored so far, and what it left out. Lines count from 1.
 
     `in_doubt` is how many records were being appended: more than none only if the append was cut short.
+    `lines_before` is how many lines a producer left out because it had published them before.
     """
 
     records: int = 0
@@ -40,6 +41,7 @@ class Published:
     refusals: list[InvalidRecordError] = field(default_factory=list)
     last_line_was_cut: bool = False
     in_doubt: int = 0
+    lines_before: int = 0
 
 
 def publish_stream(
@@ -60,9 +62,23 @@ def publish_stream(
     `InvalidRecordError`, with `published` set, and whatever `Store.append` raises.
     """
     done = published if published is not None else Published()
+    commit = Commit(store.append, intake, done, on_receipts)
+    source = Source(fd, linger_ms=linger_ms, name=name)
+    publish_blocks(commit, intake, source, done, on_progress=on_progress)
+    return done
+
+
+def publish_blocks(
+    commit: Commit,
+    intake: Intake,
+    source: Source,
+    done: Published,
+    *,
+    on_progress: Callable[[int], None] | None = None,
+) -> None:
+    """Publish what the source gives through `commit`, and count it. Raises as `publish_stream` does."""
     try:
-        with _Appender(store, intake, done, on_receipts) as appender:
-            source = Source(fd, linger_ms=linger_ms, name=name)
+        with Appender(commit) as appender:
             refused = _pump(intake, source, appender, done, on_progress=on_progress)
             appender.finish()
     finally:
@@ -71,7 +87,6 @@ def publish_stream(
         done.refusals = intake.refusals
     if refused is not None:
         raise InvalidRecordError(refused.line, refused.reason, remedy=refused.remedy, published=done.records)
-    return done
 
 
 def publish_values(
@@ -89,7 +104,7 @@ def publish_values(
     except InvalidRecordError as error:
         raise InvalidRecordError(error.line, error.reason, remedy=error.remedy, published=0) from None
     if batch is not None:
-        with _Appender(store, intake, done, on_receipts) as appender:
+        with Appender(Commit(store.append, intake, done, on_receipts)) as appender:
             appender.add([batch])
             appender.finish()
     return done
@@ -98,7 +113,7 @@ def publish_values(
 def _pump(
     intake: Intake,
     source: Source,
-    appender: _Appender,
+    appender: Appender,
     done: Published,
     *,
     on_progress: Callable[[int], None] | None,
@@ -165,24 +180,64 @@ class _SwitchInterval:
 _switch_interval = _SwitchInterval()
 
 
-class _Appender:
+class Commit:
+    """How the batches of a step are appended, and counted in `done` when they are.
+
+    A step that touches more than `logs_a_step` partitions is several appends, since a journal record has its
+    limits.
+    """
+
+    def __init__(
+        self,
+        append: Callable[[list[Append]], list[Receipt]],
+        intake: Intake,
+        done: Published,
+        on_receipts: Callable[[list[Receipt]], None] | None,
+        *,
+        logs_a_step: int = LOGS_A_STEP,
+    ) -> None:
+        self._append = append
+        self._intake = intake
+        self._done = done
+        self._on_receipts = on_receipts
+        self._logs_a_step = logs_a_step
+
+    def __call__(self, batches: list[RecordBatch]) -> None:
+        appends = self._intake.appends(batches)
+        # What was merged was copied, and is not needed in memory twice while the next step is gathered.
+        batches.clear()
+        for first in range(0, len(appends), self._logs_a_step):
+            some = appends[first : first + self._logs_a_step]
+            append_counted(self._append, some, self._done, self._on_receipts)
+
+
+def append_counted(
+    append: Callable[[list[Append]], list[Receipt]],
+    appends: list[Append],
+    done: Published,
+    on_receipts: Callable[[list[Receipt]], None] | None,
+) -> None:
+    """Append all of these at once, and count them in `done` when they are acknowledged."""
+    done.in_doubt = sum(batch.count for item in appends for batch in item.batches)
+    try:
+        receipts = append(appends)
+    finally:
+        # Whatever it raises says itself whether the records are stored.
+        done.in_doubt = 0
+    done.records += sum(receipt.last_offset - receipt.base_offset + 1 for receipt in receipts)
+    if on_receipts is not None:
+        on_receipts(receipts)
+
+
+class Appender:
     """Gathers batches into steps and appends them, in order; while one is appended the next is gathered.
 
     Appends run in a thread of their own, so that Ctrl-C, which strikes the main thread, never cuts one short:
     `_stop` waits for it, and what was stored is known. A second Ctrl-C ends the wait.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        intake: Intake,
-        done: Published,
-        on_receipts: Callable[[list[Receipt]], None] | None,
-    ) -> None:
-        self._store = store
-        self._intake = intake
-        self._done = done
-        self._on_receipts = on_receipts
+    def __init__(self, commit: Callable[[list[RecordBatch]], None]) -> None:
+        self._commit = commit
         self._batches: list[RecordBatch] = []
         self.pending_bytes = 0
         self._steps: Queue[list[RecordBatch] | None] = Queue(maxsize=1)
@@ -192,7 +247,7 @@ class _Appender:
         self._error: BaseException | None = None
         self._hurries = False
 
-    def __enter__(self) -> _Appender:
+    def __enter__(self) -> Appender:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -239,32 +294,13 @@ class _Appender:
     def _run(self) -> None:
         while (step := self._steps.get()) is not None:
             try:
-                self._append(step)
+                self._commit(step)
             except BaseException as error:
                 # Raised again in the thread that reads, which then ends.
                 self._error = error
                 return
             finally:
                 self._idle.set()
-
-    def _append(self, batches: list[RecordBatch]) -> None:
-        appends = self._intake.appends(batches)
-        # What was merged was copied, and is not needed in memory twice while the next step is gathered.
-        batches.clear()
-        # A step that touches thousands of partitions is several appends: a journal record has its limits.
-        for first in range(0, len(appends), LOGS_A_STEP):
-            self._append_some(appends[first : first + LOGS_A_STEP])
-
-    def _append_some(self, appends: list[Append]) -> None:
-        self._done.in_doubt = sum(batch.count for item in appends for batch in item.batches)
-        try:
-            receipts = self._store.append(appends)
-        finally:
-            # Whatever it raises says itself whether the records are stored.
-            self._done.in_doubt = 0
-        self._done.records += sum(receipt.last_offset - receipt.base_offset + 1 for receipt in receipts)
-        if self._on_receipts is not None:
-            self._on_receipts(receipts)
 
     def _stop(self) -> None:
         """End the thread, after the step that it is at."""

@@ -14,9 +14,9 @@ from storage.names import check_name
 TOPICS = "topics"
 KINDS = ("groups", "producers", "subscriptions", "pipelines", "captures", "events")
 # Beside a log's partition: one file a member of a group, locked as long as the member lives.
-
-
 MEMBERS = "members"
+# Beside the partition of a producer's log: locked as long as a run of it is at work.
+RUN_LOCK = "run.lock"
 
 
 def check_log_name(name: str) -> None:

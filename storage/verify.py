@@ -19,7 +19,7 @@ from storage.names import NAME_CHARACTERS_MAX
 from storage.opening import STORE_FILE, check_format
 from storage.quarantine import QUARANTINE
 from storage.quarantine_note import Note, key_of, read_notes
-from storage.shelf import KINDS, MEMBERS, TOPICS
+from storage.shelf import KINDS, MEMBERS, RUN_LOCK, TOPICS
 from storage.topic import TOPIC_FILE, Topic, log_id, read_topic
 from storage.verify_journal import JournalState, verify_journal
 from storage.verify_partition import Surroundings, verify_partition
@@ -114,7 +114,7 @@ def verify_topic(
     topic: Topic, state: JournalState, notes: dict[tuple[object, ...], Note]
 ) -> Iterator[Finding]:
     """Everything that is wrong with one topic. `state` is what the journal was found to be."""
-    known = {str(partition) for partition in range(topic.partitions)} | {TOPIC_FILE, MEMBERS}
+    known = {str(partition) for partition in range(topic.partitions)} | {TOPIC_FILE, MEMBERS, RUN_LOCK}
     for name in sorted(os.listdir(topic.directory)):
         if name not in known:
             path = os.path.join(topic.directory, name)

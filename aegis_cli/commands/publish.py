@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 import typer
 
 from aegis_cli.context import Env
 from aegis_cli.exits import Terminated, UsageError
-from aegis_cli.options import LockWaitOption, TopicArgument, env_of, parsed
-from aegis_cli.output import note, progress, warn, write_json
+from aegis_cli.options import LockWaitOption, env_of, parsed
+from aegis_cli.output import note, warn, write_json
 from aegis_cli.store_access import open_store
 from storage.batch import Receipt
 from storage.config import Config, load
 from storage.errors import InvalidRecordError
 from storage.intake import Intake, IntakeOptions
-from storage.lines import binary_value
-from storage.publish import LINGER_MS_DEFAULT, Published, publish_stream, publish_values
+from storage.publish import LINGER_MS_DEFAULT, Published, publish_values
 from storage.store import Store
 from storage.topic import Topic, TopicSettings
 
 PANEL_RECORDS = "Records"
 PANEL_INPUT = "Input"
 
+TopicOrNoneArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[TOPIC]", help="Name of the topic, unless --topic-field says it."),
+]
 ValuesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="[VALUE]...", help="Values; without any, JSON Lines are read from stdin."),
@@ -71,6 +74,19 @@ LingerOption = Annotated[
 ExpectOption = Annotated[
     int | None, typer.Option("--expect-offset", metavar="N", help="Publish only if the next offset is N.")
 ]
+AtomicOption = Annotated[
+    bool, typer.Option("--atomic", help="Publish all of the input at once, or nothing of it.")
+]
+TopicFieldOption = Annotated[
+    str | None,
+    typer.Option("--topic-field", metavar="FIELD", help="Field of each line that names its topic."),
+]
+ProducerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--producer", metavar="NAME", help="Remember what is published; the same command again continues."
+    ),
+]
 ReceiptsOption = Annotated[
     bool, typer.Option("--receipts", help="Print partition and offsets of each append as JSON.")
 ]
@@ -78,7 +94,7 @@ ReceiptsOption = Annotated[
 
 def publish(
     context: typer.Context,
-    topic: TopicArgument,
+    topic: TopicOrNoneArgument = None,
     values: ValuesArgument = None,
     file: FileOption = None,
     key: KeyOption = None,
@@ -96,6 +112,9 @@ def publish(
     on_error: OnErrorOption = "stop",
     linger: LingerOption = LINGER_MS_DEFAULT,
     expect_offset: ExpectOption = None,
+    atomic: AtomicOption = False,
+    topic_field: TopicFieldOption = None,
+    producer: ProducerOption = None,
     receipts: ReceiptsOption = False,
     lock_wait: LockWaitOption = None,
 ) -> int:
@@ -103,19 +122,27 @@ def publish(
 
     Each line of stdin, or of --file, is one JSON value. With VALUE, stdin is not read.
 
+    With --atomic all of the input is published, or nothing of it. It may have up to 64 MiB, and go to several
+    topics with --topic-field.
+
+    With --producer the store remembers, together with the messages, how many lines of the input are published
+    to the topic. After a crash, a kill or a line that was refused, run the same command on the same input,
+    from its start: what is published is skipped, and every line is published once. Of lines without a key,
+    each thousand goes to the next partition. The last line must have a line end.
+
     Example:
       aegis publish orders '{"id": 1}' -k order-1
       tail -f app.log | aegis publish logs --text
       aegis publish orders --file orders.jsonl --key-field id
+      aegis publish --atomic --topic-field type --file changes.jsonl
+      aegis publish orders --producer import-7 --file orders.jsonl
     """
     env = env_of(context)
     _check_options(context)
     config = load(env.store_path, environ=env.environ)
     with open_store(env, create=create, lock_wait=lock_wait) as store:
-        target = _topic(store, topic, config, create=create)
-        max_record_bytes = target.settings.max_message_bytes or config.message_bytes_max
         options = IntakeOptions(
-            max_record_bytes=max_record_bytes,
+            max_record_bytes=config.message_bytes_max,
             key=None if key is None else _json_string(key, option="--key"),
             key_field=key_field,
             key_delimiter=None if key_separator is None else _unescaped(key_separator),
@@ -129,20 +156,41 @@ def publish(
             on_error=_on_error(on_error),
             expect_offset=expect_offset,
         )
-        try:
-            intake = Intake(store, target, options)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+
+        def options_of(target: Topic) -> IntakeOptions:
+            limit = target.settings.max_message_bytes or config.message_bytes_max
+            return replace(options, max_record_bytes=limit)
+
+        def intake_of(target: Topic) -> Intake:
+            try:
+                return Intake(store, target, options_of(target))
+            except ValueError as error:
+                raise UsageError(str(error)) from error
+
         published = Published()
         show = _printer(env, receipts)
+        target = None if topic is None else _topic(store, topic, config, create=create)
         try:
-            if values or binary:
+            if target is not None and (values or binary):
                 data = [os.fsencode(value) for value in values or []]
                 if binary:
-                    data = _binary(data, file, max_record_bytes=max_record_bytes, empty_is_null=tombstone)
-                publish_values(store, intake, data, on_receipts=show, published=published)
+                    from aegis_cli.publishing import binary_values
+
+                    limit = options_of(target).max_record_bytes
+                    data = binary_values(data, file, max_record_bytes=limit, empty_is_null=tombstone)
+                publish_values(store, intake_of(target), data, on_receipts=show, published=published)
             else:
-                _stream(env, store, intake, file, linger, show, published)
+                from aegis_cli.publishing import Publishing
+
+                publishing = Publishing(env, store, intake_of, file, linger, show, published)
+                if target is None:
+                    publishing.to_many_topics(str(topic_field), line_bytes_max=config.message_bytes_max)
+                elif producer is not None:
+                    publishing.as_producer(producer, target, options_of(target))
+                elif atomic:
+                    publishing.at_once(target)
+                else:
+                    publishing.as_it_comes(target)
         except (KeyboardInterrupt, Terminated):
             doubt = f", {published.in_doubt} more are in doubt" if published.in_doubt else ""
             warn(env, f"interrupted after {_records(published.records)} published{doubt}")
@@ -154,64 +202,8 @@ def publish(
             raise
         finally:
             _tell(env, published)
-        _summary(env, target, published)
+        _summary(env, topic, producer, published)
     return 0
-
-
-def _stream(
-    env: Env,
-    store: Store,
-    intake: Intake,
-    file: str | None,
-    linger_ms: int,
-    on_receipts: Callable[[list[Receipt]], None] | None,
-    published: Published,
-) -> None:
-    """Publish stdin or a file, with a progress bar for a file."""
-    if file is None or file == "-":
-        if env.stdin_is_terminal:
-            note(env, "reading from the terminal, one record a line; end with Ctrl-D")
-        publish_stream(
-            store,
-            intake,
-            0,
-            name="standard input",
-            linger_ms=linger_ms,
-            on_receipts=on_receipts,
-            published=published,
-        )
-        return
-    with Path(file).open("rb", buffering=0) as source:
-        size_bytes = os.fstat(source.fileno()).st_size
-        with progress(env, f"publishing {file}", total=size_bytes or None) as bar:
-            publish_stream(
-                store,
-                intake,
-                source.fileno(),
-                name=file,
-                linger_ms=linger_ms,
-                on_receipts=on_receipts,
-                on_progress=bar.advance,
-                published=published,
-            )
-
-
-def _binary(
-    values: list[bytes], file: str | None, *, max_record_bytes: int, empty_is_null: bool
-) -> list[bytes]:
-    """Values of bytes, or the whole input as one, as the JSON that stands for them."""
-    if not values:
-        from_stdin = file is None or file == "-"
-        with open(0, "rb", closefd=False) if from_stdin else Path(str(file)).open("rb") as stream:
-            values = [stream.read(max_record_bytes + 1)]
-        if len(values[0]) > max_record_bytes:
-            raise InvalidRecordError(
-                1,
-                f"the input has more than {max_record_bytes} bytes, which is max_message_size",
-                remedy="raise the limit with 'aegis config set streaming.max_message_size'",
-                published=0,
-            )
-    return [b"null" if empty_is_null and not value else binary_value(value) for value in values]
 
 
 # What says the same thing in different ways, and what envelopes and values of bytes leave no room for.
@@ -219,6 +211,15 @@ _ONE_OF = (
     ("--key", "--key-field", "--key-separator"),
     ("--timestamp", "--timestamp-field"),
     ("--text", "--binary", "--envelope"),
+    ("--atomic", "--producer"),
+    *(("--producer", option) for option in ("--values", "--binary", "--expect-offset", "--topic-field")),
+    *(
+        ("--topic-field", option)
+        for option in (
+            *("--values", "--text", "--binary", "--key-separator", "--tombstone"),
+            *("--create", "--expect-offset"),
+        )
+    ),
     ("--text", "--key-field"),
     ("--text", "--timestamp-field"),
     ("--binary", "--key-field"),
@@ -234,6 +235,9 @@ _ONE_OF = (
 )
 
 
+_WORDS = {"--values": "values"}
+
+
 def _check_options(context: typer.Context) -> None:
     """Refuse options that contradict one another, and values that none can have."""
     given = {
@@ -244,10 +248,11 @@ def _check_options(context: typer.Context) -> None:
     if given.get("--values") and "--file" in given:
         raise UsageError("values and --file exclude each other; give one of them")
     for names in _ONE_OF:
-        present = [name for name in names if name in given]
+        present = [_WORDS.get(name, name) for name in names if name in given]
         if len(present) > 1:
             raise UsageError(f"{present[0]} and {present[1]} exclude each other; give one of them")
-    for name in ("--key-separator", "--key-field", "--timestamp-field"):
+    _check_topic(given)
+    for name in ("--key-separator", "--key-field", "--timestamp-field", "--topic-field", "--producer"):
         if given.get(name) == "":
             raise UsageError(f"{name} is empty; give one or more characters")
     if "\n" in given.get("--key-separator", ""):
@@ -255,6 +260,20 @@ def _check_options(context: typer.Context) -> None:
     for name in ("--linger", "--expect-offset"):
         if given.get(name, 0) < 0:
             raise UsageError(f"{name} is {given[name]}; use 0 or more")
+
+
+def _check_topic(given: dict[str, Any]) -> None:
+    by_field = "--topic-field" in given
+    if by_field == ("--topic" in given):
+        raise UsageError(
+            "TOPIC and --topic-field exclude each other; give one of them"
+            if by_field
+            else "no topic; name it, or let each line name its own with --atomic --topic-field FIELD"
+        )
+    if by_field and "--atomic" not in given:
+        raise UsageError("--topic-field is for what is published at once; add --atomic")
+    if by_field and given.get("--on-error") == "skip":
+        raise UsageError("--topic-field and --on-error skip exclude each other; give one of them")
 
 
 def _topic(store: Store, name: str, config: Config, *, create: bool) -> Topic:
@@ -345,19 +364,21 @@ def _short(error: InvalidRecordError) -> str:
     return f"line {error.line}: {error.reason}"
 
 
-def _summary(env: Env, topic: Topic, published: Published) -> None:
+def _summary(env: Env, topic: str | None, producer: str | None, published: Published) -> None:
     if env.json:
-        write_json(
-            env,
-            {
-                "topic": topic.name,
-                "records": published.records,
-                "blank_lines": published.blank_lines,
-                "refused_lines": published.refused_lines,
-            },
-        )
+        summary = {
+            "topic": topic,
+            "records": published.records,
+            "blank_lines": published.blank_lines,
+            "refused_lines": published.refused_lines,
+        }
+        if producer is not None:
+            summary |= {"producer": producer, "lines_before": published.lines_before}
+        write_json(env, summary)
     elif env.stderr_is_terminal:
-        note(env, f"published {published.records} {_noun(published.records)} to {topic.name}")
+        where = "several topics" if topic is None else topic
+        before = f", {published.lines_before} lines were before" if published.lines_before else ""
+        note(env, f"published {published.records} {_noun(published.records)} to {where}{before}")
 
 
 def _records(count: int) -> str:
