@@ -62,24 +62,29 @@ class GroupFeed:
                 # It is read again from its position, once what is in work of it is committed.
                 discarded += 1
                 continue
-            gathered = self._gathered.get(place)
-            handed = None
-            if gathered is not None and not self._fits(gathered, batch):
-                handed = self._hand_out(place)
-            gathered = self._gather(place, batch)
+            handed = self._gather(place, batch)
             if handed is not None:
                 return handed
-            if gathered.count >= self._records_max or gathered.size_bytes >= self._bytes_max:
-                return self._hand_out(place)
         return None if full or not self._gathered else self._hand_out(next(iter(self._gathered)))
 
-    def _fits(self, gathered: Portion, batch: Batch) -> bool:
-        return (
-            gathered.count + batch.count <= self._records_max
-            and gathered.size_bytes + len(batch.lines) <= self._bytes_max
-        )
+    def _gather(self, place: Place, batch: Batch) -> Portion | None:
+        """Put a batch to what there is of the place; returns that when it is full."""
+        handed = None
+        gathered = self._gathered.get(place)
+        if gathered is not None:
+            room = self._records_max - gathered.count
+            if not room or gathered.size_bytes + len(batch.lines) > self._bytes_max:
+                handed = self._hand_out(place)
+            elif batch.count > room:
+                # A command is dear to start, so each gets as much as it may.
+                self._add(place, batch.select(range(room)))
+                handed = self._hand_out(place)
+                batch = batch.select(range(room, batch.count))
+        gathered = self._add(place, batch)
+        is_full = gathered.count >= self._records_max or gathered.size_bytes >= self._bytes_max
+        return self._hand_out(place) if is_full and handed is None else handed
 
-    def _gather(self, place: Place, batch: Batch) -> Portion:
+    def _add(self, place: Place, batch: Batch) -> Portion:
         self._gathered_bytes += len(batch.lines)
         gathered = self._gathered.setdefault(place, Portion(place))
         gathered.add(batch)

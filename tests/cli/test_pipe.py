@@ -78,6 +78,16 @@ def test_a_batch_is_one_run_however_the_messages_were_published(aegis: Any) -> N
 
 
 @pytest.mark.usefixtures("topics")
+def test_batches_are_filled_from_what_was_published_together(aegis: Any) -> None:
+    for first in range(0, 28, 7):
+        publish(aegis, "".join(f"{number}\n" for number in range(first, first + 7)))
+    assert 0 == aegis(*PIPE, "--batch", "10", "--", "jq", "-c", "-s", ".").code
+    assert [list(range(10)), list(range(10, 20)), list(range(20, 28))] == [
+        json.loads(line) for line in values(aegis)
+    ]
+
+
+@pytest.mark.usefixtures("topics")
 def test_nothing_printed_still_moves_the_position(aegis: Any) -> None:
     publish(aegis, "1\n2\n")
     assert 0 == aegis(*PIPE, "--", "sh", "-c", "cat > /dev/null").code
