@@ -7,16 +7,27 @@ another member waits for is not read any further.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 from storage.assignor import Place
 from storage.batch import Batch
-from storage.errors import MemberFencedError, NotFoundError, TopicChangedError
+from storage.errors import (
+    ConflictError,
+    DamageError,
+    DiskFullError,
+    MemberFencedError,
+    NotFoundError,
+    TopicChangedError,
+)
 from storage.member import Member
 from storage.reader import Cursor, Gap, Run
 from storage.segment import index_path, segment_bases
 from storage.watch import Watch
 
+# Whether a dead publisher left something to show is looked for this often in silence.
+_HELP_SECONDS = 1.0
 # Each of these is a join after which the member was silent for longer than its session timeout.
 _JOINS = 10
 
@@ -53,6 +64,7 @@ class GroupReader:
         self._positions: dict[Place, _Position] = {}
         self._turn: list[Place] = []
         self._ends: dict[Place, int] = {}
+        self._next_help = time.monotonic() + _HELP_SECONDS
         if not follow:
             for name in member.topics:
                 topic = member.store.topic(name)
@@ -122,9 +134,9 @@ class GroupReader:
         for _ in range(len(self._turn)):
             place = self._turn.pop(0)
             self._turn.append(place)
-            if place in self.member.state.following:
+            position = self._positions.get(place)
+            if position is None or place in self.member.state.following:
                 continue
-            position = self._positions[place]
             batch = next(position.ready, None) or self._read(position)
             if batch is not None:
                 position.offset = batch.last_offset + 1
@@ -180,6 +192,7 @@ class GroupReader:
 
     def watch(self, watch: Watch) -> None:
         """Have `watch` wake for new messages and for what happens in the group."""
+        self._help_the_dead()
         self.member.watch(watch)
         for position in self._positions.values():
             directory = position.cursor.reader.directory
@@ -188,3 +201,15 @@ class GroupReader:
             except FileNotFoundError:
                 continue
             watch.add(directory, [index_path(directory, base) for base in newest])
+
+    def _help_the_dead(self) -> None:
+        """Show what a publisher committed and did not live to show: nobody else may come to write there."""
+        now = time.monotonic()
+        if now < self._next_help:
+            return
+        self._next_help = now + _HELP_SECONDS
+        for place, position in self._positions.items():
+            with contextlib.suppress(NotFoundError, ConflictError, DamageError, DiskFullError):
+                self.member.store.show_committed(
+                    place.topic, place.partition, beyond_offset=position.cursor.offset
+                )

@@ -17,6 +17,7 @@ from storage.member import Member, latest, open_group
 from storage.members import Presence
 from storage.store import Store
 from storage.topic import TopicSettings
+from storage.watch import open_watch
 
 DEADLINE_SECONDS = 10.0
 
@@ -221,3 +222,21 @@ def test_what_is_not_there_is_refused(store: Store) -> None:
     with pytest.raises(GroupNotFoundError, match="did you mean 'group'"):
         Member(store, "group", ["t"])
         open_group(store, "grup")
+
+
+def test_what_a_dead_publisher_did_not_live_to_show_is_shown(
+    store: Store, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = stack.enter_context(Member(store, "g", ["t"]))
+    reader = GroupReader(member, follow=True, pieces=10)
+    with monkeypatch.context() as patched:
+        patched.setattr("storage.log.Log.make_visible", lambda self, part: None)
+        store.publish("t", {"n": 1}, partition=2)
+    assert reader.take() is None
+    reader._next_help = 0.0
+    watch = open_watch()
+    stack.callback(watch.close)
+    reader.watch(watch)
+    taken = reader.take()
+    assert taken is not None
+    assert (2, 1) == (taken[0].partition, taken[1].count)
