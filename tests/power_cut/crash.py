@@ -22,6 +22,7 @@ from storage.batch import RecordBatch
 from storage.errors import StorageError
 from storage.files import Sync
 from storage.store import Append
+from tests.power_cut import aftermath
 from tests.power_cut.disk import Disk, page_at
 from tests.power_cut.promises import Facts, Line, View, look
 from tests.power_cut.recorder import recording
@@ -191,7 +192,7 @@ def recovered(path: str) -> Outcome:
     """Open the store at `path`, which recovers it; read it all, publish to every partition, read again."""
     outcome = Outcome()
     outcome.gone = not os.path.exists(os.path.join(path, "aegis.toml"))
-    for action in (_look_before, _recover_and_use):
+    for action in (_go_on, _look_before, _recover_and_use):
         try:
             with cpu_limit(1.0):
                 action(path, outcome)
@@ -199,6 +200,12 @@ def recovered(path: str) -> Outcome:
             outcome.refused = outcome.refused or isinstance(error, StorageError)
             outcome.problems.append(f"{action.__name__}: {type(error).__name__}: {error}")
     return outcome
+
+
+def _go_on(path: str, outcome: Outcome) -> None:
+    with aftermath.copied(path) as copy:
+        if copy is not None and not outcome.gone:
+            outcome.problems += aftermath.problems(copy)
 
 
 def _look_before(path: str, outcome: Outcome) -> None:

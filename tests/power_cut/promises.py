@@ -173,6 +173,8 @@ class Facts:
             case StoreMade():
                 self.made = True
             case Attempted(parts):
+                # Who attempts a line again knows that the first attempt came to nothing.
+                self.attempts = [one for one in self.attempts if not _share_lines(one, fact)]
                 self.attempts.append(fact)
                 self.attempted_at = at
                 for place, lines in parts.items():
@@ -326,6 +328,10 @@ def _short(line: Line | None) -> str:
     return line.value[:24].decode(errors="replace")
 
 
+def _share_lines(first: Attempted, second: Attempted) -> bool:
+    return any(not set(lines).isdisjoint(second.parts.get(place, ())) for place, lines in first.parts.items())
+
+
 # -- looking at a store -------------------------------------------------------------------------------
 
 
@@ -334,7 +340,7 @@ def look(store: Store, *, raw: bool = False) -> View:
     view = View()
     for name in all_names(store.path):
         try:
-            topic = store.topic(name)
+            topic = store.log_topic(name)
         except StorageError as error:
             view.problems.append(f"topic '{name}' cannot be opened: {error}")
             continue

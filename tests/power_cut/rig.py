@@ -13,14 +13,16 @@ from contextlib import contextmanager, nullcontext
 
 from tests.power_cut.damage import one_identity
 from tests.power_cut.deaths import DEATHS
+from tests.power_cut.groups import GROUPS
 from tests.power_cut.leftovers import LEFTOVERS
+from tests.power_cut.producing import PRODUCING
 from tests.power_cut.recorder import recording
 from tests.power_cut.stage import Stage, small_sizes
 from tests.power_cut.subscriptions import SUBSCRIPTIONS
 from tests.power_cut.trace import Trace
 from tests.power_cut.workloads import WORKLOADS
 
-ALL = WORKLOADS | DEATHS | LEFTOVERS | SUBSCRIPTIONS
+ALL = WORKLOADS | DEATHS | LEFTOVERS | SUBSCRIPTIONS | GROUPS | PRODUCING
 # Looks at every state of every moment, which takes some minutes; by default a sample of each moment.
 EXHAUSTIVE = os.environ.get("AEGIS_POWER_CUT") == "exhaustive"
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from storage import Store, ceiling, opening, recovery, topic
+from storage import Store, ceiling, opening, producer_input, recovery, topic
 from storage import append as appending
 from storage.alter import alter_topic
 from storage.batch import Receipt, RecordBatch
@@ -46,6 +46,7 @@ def small_sizes() -> Iterator[None]:
     inline = appending.PAYLOAD_BYTES_MAX, appending._RECORD_PAYLOAD_BYTES_MAX
     defaults["file_bytes"] = recovery.FILE_BYTES = JOURNAL_FILE_BYTES
     topic.SEGMENT_BYTES_MIN, ceiling.AHEAD_OFFSETS = 1, 8
+    lines_a_turn, producer_input.LINES_A_TURN = producer_input.LINES_A_TURN, 2
     appending.PAYLOAD_BYTES_MAX, appending._RECORD_PAYLOAD_BYTES_MAX = BULK_BYTES, 2 * BULK_BYTES
     os.urandom = random.Random(7).randbytes
     loads, insists = tomllib.loads, os.environ.get("AEGIS_FORCE_FILESYSTEM")
@@ -60,6 +61,7 @@ def small_sizes() -> Iterator[None]:
         defaults["file_bytes"], recovery.FILE_BYTES, topic.SEGMENT_BYTES_MIN, os.urandom = before
         appending.PAYLOAD_BYTES_MAX, appending._RECORD_PAYLOAD_BYTES_MAX = inline
         ceiling.AHEAD_OFFSETS = ahead
+        producer_input.LINES_A_TURN = lines_a_turn
 
 
 @functools.lru_cache(maxsize=1000)

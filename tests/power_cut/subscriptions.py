@@ -11,70 +11,16 @@ from collections.abc import Sequence
 import msgspec
 
 from storage import Store
-from storage.batch import Receipt, RecordBatch
 from storage.dead_letter import dead_letter
 from storage.delivery import Delivery
-from storage.store import Append
 from storage.subscription import Subscription, open_subscription
 from storage.subscription_changes import Buried
-from storage.topic import Topic, TopicSettings
 from tests.power_cut import promises
+from tests.power_cut.observed import ObservedStore, lines_of, observed
 from tests.power_cut.promises import Line
 from tests.power_cut.recorder import die
 from tests.power_cut.stage import Stage
 from tests.power_cut.workloads import Workload
-
-
-class ObservedStore(Store):
-    """A store that marks what is attempted and acknowledged through it."""
-
-    stage: Stage
-
-    def append(self, appends: Sequence[Append]) -> list[Receipt]:
-        places = [(self.catalog.topic(one.topic).topic_id.hex(), one.partition) for one in appends]
-        lines = [[line for batch in one.batches for line in _lines_of(batch)] for one in appends]
-        mark = self.stage.recorder.mark
-        mark(promises.Attempted(dict(zip(places, lines, strict=True))))
-        receipts = super().append(appends)
-        acknowledged = {
-            place: dict(zip(range(receipt.base_offset, receipt.last_offset + 1), some, strict=True))
-            for place, receipt, some in zip(places, receipts, lines, strict=True)
-        }
-        mark(promises.Acknowledged(acknowledged))
-        return receipts
-
-    def create_topic(
-        self, name: str, settings: TopicSettings | None = None, *, if_not_exists: bool = False
-    ) -> Topic:
-        self.stage.recorder.mark(promises.Creating(name))
-        return self._marked(name, super().create_topic(name, settings, if_not_exists=if_not_exists))
-
-    def create_log(self, name: str, settings: TopicSettings) -> Topic:
-        self.stage.recorder.mark(promises.Creating(name))
-        return self._marked(name, super().create_log(name, settings))
-
-    def _marked(self, name: str, topic: Topic) -> Topic:
-        self.stage.recorder.mark(promises.Created(name, topic.topic_id.hex(), topic.settings))
-        return topic
-
-
-def _lines_of(batch: RecordBatch) -> list[Line]:
-    absent = [b"null"] * batch.count
-    return [
-        Line(value, None if key == b"null" else key, None if headers == b"null" else headers)
-        for value, key, headers in zip(
-            batch.lines.splitlines(), batch.keys or absent, batch.headers or absent, strict=True
-        )
-    ]
-
-
-def _opened(stage: Stage) -> ObservedStore:
-    """Another process opens the store."""
-    store = stage.open()
-    store.__class__ = ObservedStore
-    assert isinstance(store, ObservedStore)
-    store.stage = stage
-    return store
 
 
 def _subscribed(store: Store) -> Subscription:
@@ -82,7 +28,7 @@ def _subscribed(store: Store) -> Subscription:
 
 
 def _prepared(stage: Stage) -> ObservedStore:
-    store = _opened(stage)
+    store = observed(stage)
     for name in ("t", "dead"):
         store.create_topic(name)
     for number in range(4):
@@ -95,7 +41,7 @@ def _fail(stage: Stage, store: Store, deliveries: Sequence[Delivery]) -> None:
     letters = [dead_letter(one.message, subscription="s", deliveries=1) for one in deliveries]
     change = msgspec.json.encode(Buried(keys=[one.key for one in deliveries]))
     parts = {
-        "dead": [line for letter in letters for line in _lines_of(letter)],
+        "dead": [line for letter in letters for line in lines_of(letter)],
         "subscriptions/s": [Line(change, None, None)],
     }
     ids = {name: store.catalog.topic(name).topic_id.hex() for name in parts}
@@ -122,7 +68,7 @@ def putting_aside(stage: Stage) -> None:
     subscription = _subscribed(store)
     stage.begin()
     _fail(stage, store, subscription.claim(3))
-    other_store = _opened(stage)
+    other_store = observed(stage)
     with _subscribed(other_store) as other:
         _fail(stage, other_store, other.claim(1))
     subscription.close()
@@ -142,7 +88,7 @@ def _dies_putting_aside(step: str) -> Workload:
         assert subscription._presence is not None
         subscription._presence._lock.close()
         stage.bury(store)
-        other_store = _opened(stage)
+        other_store = observed(stage)
         with _subscribed(other_store) as other:
             assert [2, 3] == [delivery.message.offset for delivery in other.claim(9)]
         # A reader that follows shows what a dead writer committed.

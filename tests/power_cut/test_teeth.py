@@ -35,6 +35,7 @@ MISSED = {
     Sync.TOPIC_DELETE: "topics",
     Sync.CEILING: "unsynced",
     Sync.SETTINGS: "topics",
+    Sync.OUTPUT_FILE: "delivering",
 }
 
 
