@@ -7,9 +7,11 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 from tests.history.cast import GROUPS
 from tests.history.history import run
+from tests.history.nemesis import Targets
 
 
 def main() -> int:
@@ -19,7 +21,7 @@ def main() -> int:
     parser.add_argument("--groups", nargs="+", choices=list(GROUPS), default=list(GROUPS))
     parser.add_argument("--breakage", help="what to break, see tests/history/broken.py")
     parser.add_argument("--pause", type=float, default=0.3, help="mean seconds between two blows")
-    parser.add_argument("--members-only", action="store_true", help="strike only who has joined a group")
+    parser.add_argument("--targets", choices=get_args(Targets), default="everyone", help="who is struck")
     parser.add_argument("--directory", type=Path, help="where to run; kept, also when all is well")
     options = parser.parse_args()
     sys.stdout.write(f"history: seed {options.seed}\n")
@@ -33,7 +35,7 @@ def main() -> int:
         groups=options.groups,
         breakage=options.breakage,
         pause_seconds=options.pause,
-        members_only=options.members_only,
+        targets=options.targets,
     )
     for problem in summary.findings.problems:
         sys.stdout.write(f"  {problem}\n")

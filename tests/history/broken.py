@@ -10,7 +10,7 @@ from __future__ import annotations
 import runpy
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from aegis_cli.delivery import group_output, output_file
 from storage.assignor import Place
@@ -18,7 +18,9 @@ from storage.batch import Receipt
 from storage.errors import MemberFencedError
 from storage.group_state import Commit, rows_of
 from storage.member import Member
-from storage.store import Append
+from storage.producer import Producer, Progress
+from storage.store import Append, Store
+from storage.topic import Topic
 from storage.transaction import Transaction
 
 _PAUSE_SECONDS = 0.05
@@ -150,6 +152,35 @@ def torn_transaction() -> None:
     Transaction.commit = broken  # type: ignore[method-assign]
 
 
+def torn_append() -> None:
+    """What goes to several partitions is appended to one after the other."""
+    append = Store.append
+
+    def broken(self: Store, appends: Sequence[Append]) -> list[Receipt]:
+        if any(item.expect_fence is not None for item in appends):
+            return append(self, appends)
+        receipts = []
+        for item in appends:
+            receipts += append(self, [item])
+            time.sleep(_PAUSE_SECONDS)
+        return receipts
+
+    Store.append = broken  # type: ignore[method-assign]
+
+
+def forgetful_producer() -> None:
+    """A producer remembers what it has published after it has published it."""
+    append = Producer.append
+
+    def broken(self: Producer, appends: Sequence[Append], topic: Topic, progress: Progress) -> list[Receipt]:
+        receipts = self._store.append(appends) if appends else []
+        time.sleep(_PAUSE_SECONDS)
+        append(self, [], topic, progress)
+        return receipts
+
+    Producer.append = broken  # type: ignore[method-assign]
+
+
 def late_abort() -> None:
     """A transaction that is dropped has happened."""
     Transaction.abort = Transaction.commit  # type: ignore[method-assign, assignment]
@@ -194,6 +225,8 @@ BREAKAGES: dict[str, Callable[[], None]] = {
         separate_length,
         uncut_file,
         torn_transaction,
+        torn_append,
+        forgetful_producer,
         late_abort,
         hasty_release,
         ignored_reset,

@@ -10,7 +10,7 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tests.history.part import Feeder, Part
@@ -30,11 +30,14 @@ GROUPS: dict[str, tuple[int, tuple[str, ...]]] = {
     "copy": (2, (SOURCE,)),
     "once": (2, (SOURCE,)),
 }
+UNIT = "unit"
+RESUMED = "resumed"
+UNIT_RECORDS = 40
+INPUT_RECORDS = 200
 _LINES_MAX = 20
 _FEED_SECONDS = 0.1
 # Small, so that a catch-up takes many transactions.
 _BATCH = ("--batch", "50")
-_UNIT_RECORDS = 40
 _UNIT_SECONDS = 0.5
 
 
@@ -52,9 +55,11 @@ class Cast:
         self.output = directory / "output"
         self._breakage = breakage
         self.publishers: list[Part] = []
-        self._add_publisher("plain-1", self._plain)
-        self._add_publisher("plain-2", self._plain)
-        self._add_publisher("unit", self._unit, ended_by_itself=True)
+        # The inputs that a process has published to their end.
+        self.inputs_published = 0
+        self._add_publisher("plain", self._plain)
+        self._add_publisher(UNIT, self._unit, ended_by_itself=True)
+        self._add_publisher(RESUMED, self._resumed, ended_by_itself=True)
         self.transactor = Part("transactor", self._transactor, self.output)
         self.members: dict[str, list[Part]] = {
             group: [self._member(group, number) for number in range(GROUPS[group][0])] for group in groups
@@ -107,22 +112,31 @@ class Cast:
 
     def _plain(self, role: Role, producer: int) -> subprocess.Popen[bytes]:
         """A publish that is fed line by line and goes on until it is killed."""
-        words = self.aegis("publish", SOURCE, "--receipts")
-        process = self._start(role, words, stdin=subprocess.PIPE, piped=False)
-        assert process.stdin is not None
-        Feeder(process.stdin, _pieces(producer, role.incarnation), pause_seconds=_FEED_SECONDS)
-        return process
+        lines = itertools.count(name(producer, role.incarnation, 0))
+        return self._publish(role, _pieces(lines), pause_seconds=_FEED_SECONDS)
 
     def _unit(self, role: Role, producer: int) -> subprocess.Popen[bytes]:
-        """A publish of a few lines that come in two halves, again and again."""
-        words = self.aegis("publish", SOURCE, "--receipts")
-        process = self._start(role, words, stdin=subprocess.PIPE, piped=False)
-        assert process.stdin is not None
+        """A publish of a few lines that come in two halves, all or nothing, again and again."""
         first = name(producer, role.incarnation, 0)
-        lines = [line(first + number, padding=20) for number in range(_UNIT_RECORDS)]
-        half = _UNIT_RECORDS // 2
-        pieces = [b"".join(lines[:half]), b"".join(lines[half:])]
-        Feeder(process.stdin, pieces, pause_seconds=_UNIT_SECONDS)
+        whole = list(_pieces(range(first, first + UNIT_RECORDS), count=UNIT_RECORDS // 2))
+        return self._publish(role, whole, "--atomic", pause_seconds=_UNIT_SECONDS)
+
+    def _resumed(self, role: Role, producer: int) -> subprocess.Popen[bytes]:
+        """A publish that begins its input anew until it has come to its end, and then goes on to the next."""
+        if role.process is not None and role.process.returncode == 0:
+            self.inputs_published += 1
+        first = name(producer, self.inputs_published, 0)
+        pieces = _pieces(range(first, first + INPUT_RECORDS))
+        words = ("--producer", f"input-{self.inputs_published}")
+        return self._publish(role, pieces, *words, pause_seconds=_FEED_SECONDS)
+
+    def _publish(
+        self, role: Role, pieces: Iterable[bytes], *words: str, pause_seconds: float
+    ) -> subprocess.Popen[bytes]:
+        command = self.aegis("publish", SOURCE, "--key-field", "k", "--receipts", *words)
+        process = self._start(role, command, stdin=subprocess.PIPE, piped=False)
+        assert process.stdin is not None
+        Feeder(process.stdin, pieces, pause_seconds=pause_seconds)
         return process
 
     def _transactor(self, role: Role) -> subprocess.Popen[bytes]:
@@ -152,10 +166,12 @@ class Cast:
         return part
 
 
-def _pieces(producer: int, incarnation: int) -> Iterator[bytes]:
-    """The endless input of a publisher, in pieces of 1 to 20 lines."""
-    first = name(producer, incarnation, 0)
+def _pieces(records: Iterable[int], *, count: int | None = None) -> Iterator[bytes]:
+    """Input in pieces of so many lines, or of 1 to 20."""
+    left = iter(records)
     for piece in itertools.count():
-        count = piece * 7 % _LINES_MAX + 1
-        yield b"".join([line(first + number, padding=20) for number in range(count)])
-        first += count
+        wanted = piece * 7 % _LINES_MAX + 1 if count is None else count
+        lines = [line(record, padding=20) for record in itertools.islice(left, wanted)]
+        if not lines:
+            return
+        yield b"".join(lines)

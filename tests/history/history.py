@@ -13,12 +13,12 @@ from storage.topic import TopicSettings
 from tests.history.cast import GROUPS, TOPICS, Cast
 from tests.history.findings import Findings
 from tests.history.group_check import check_group
-from tests.history.nemesis import Nemesis
+from tests.history.nemesis import Nemesis, Targets
 from tests.history.store_check import check_store, read_logs
 from tests.history.timeline import Timeline
 from tests.history.witness import Witness
 
-_CATCH_UP_SECONDS = 120.0
+CATCH_UP_SECONDS = 120.0
 _STEP_SECONDS = 0.05
 
 
@@ -47,12 +47,10 @@ def run(
     groups: Sequence[str] = tuple(GROUPS),
     breakage: str | None = None,
     pause_seconds: float = 0.3,
-    members_only: bool = False,
+    targets: Targets = "everyone",
+    catch_up_seconds: float = CATCH_UP_SECONDS,
 ) -> Summary:
-    """Make a history in `directory`, which should be empty, and judge it.
-
-    With `members_only` nobody is struck who has not joined a group.
-    """
+    """Make a history in `directory`, which should be empty, and judge it."""
     began = time.monotonic()
     findings = Findings()
     cast = Cast(directory, groups=groups, breakage=breakage)
@@ -61,14 +59,14 @@ def run(
         for topic, partitions in TOPICS.items():
             store.create_topic(topic, TopicSettings(partitions=partitions))
     witnesses = [Witness(cast.store, group) for group in groups]
-    nemesis = Nemesis(cast, witnesses, seed=seed, pause_seconds=pause_seconds, members_only=members_only)
+    nemesis = Nemesis(cast, witnesses, seed=seed, pause_seconds=pause_seconds, targets=targets)
     try:
         for part in cast.everyone:
             part.start()
         nemesis.run(seconds)
         for part in (*cast.publishers, cast.transactor):
             part.end()
-        _catch_up(cast, witnesses, findings)
+        _catch_up(cast, witnesses, findings, seconds=catch_up_seconds)
         for part in cast.everyone:
             part.end_politely()
     finally:
@@ -82,10 +80,10 @@ def run(
     return Summary(time.monotonic() - began, seed, nemesis.did, findings)
 
 
-def _catch_up(cast: Cast, witnesses: list[Witness], findings: Findings) -> None:
+def _catch_up(cast: Cast, witnesses: list[Witness], findings: Findings, *, seconds: float) -> None:
     """Wait until each group has read everything, with nobody troubled any more."""
     with Store(cast.store, lock_wait_seconds=5.0) as store:
-        deadline = time.monotonic() + _CATCH_UP_SECONDS
+        deadline = time.monotonic() + seconds
         for witness in witnesses:
             ends = {}
             for topic in GROUPS[witness.group][1]:

@@ -1,4 +1,4 @@
-"""Who kills, stops and continues the parts of a history, hangs up on them, and sets the positions of groups.
+"""Who kills, stops and continues the parts of a history, leaves them unread, and sets positions of groups.
 
 What happens to whom and when comes from a seed; what they are doing at that moment does not: a seed repeats
 the pressure, not the history.
@@ -11,24 +11,27 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 from tests.history.cast import SESSION_TIMEOUT_SECONDS, Cast
 from tests.history.part import Part
 from tests.history.witness import Witness
 from tests.soak.cast import ROOT
 
+Targets = Literal["everyone", "publishers", "members"]
 _STEP_SECONDS = 0.02
 _PIPED = ("pipes", "once")
+_OF_READERS = ("hang up", "stall")
 _RESET_GROUPS = ("pipes", "files")
 _RESET_SECONDS = 60.0
 # How often each happens, of all that happens.
-_WEIGHTS = {"kill": 10, "short stop": 4, "long stop": 5, "hang up": 3, "reset": 2}
+_WEIGHTS = {"kill": 10, "short stop": 4, "long stop": 5, "hang up": 3, "stall": 3, "reset": 2}
 
 
 class Nemesis:
     """`did` counts what it did; `problems` says what it could not do.
 
-    With `members_only` it strikes those who have joined, and no publishers.
+    It strikes everyone, or publishers, or members that have joined.
     """
 
     def __init__(
@@ -38,11 +41,11 @@ class Nemesis:
         *,
         seed: int,
         pause_seconds: float = 0.3,
-        members_only: bool = False,
+        targets: Targets = "everyone",
     ) -> None:
         self._cast = cast
         self._witnesses = witnesses
-        self._members_only = members_only
+        self._of = targets
         self._chance = random.Random(seed)
         self._pause_seconds = pause_seconds
         self._stopped: dict[str, tuple[Part, float]] = {}
@@ -79,19 +82,22 @@ class Nemesis:
         if blow == "reset":
             self._reset()
             return
-        if blow == "hang up":
+        if blow in _OF_READERS:
             part = self._chance.choice(
                 [part for part in self._cast.everyone if part.group in _PIPED] or [part]
             )
-        if self._members_only and not self._has_joined(part):
+        if not self._is_target(part):
             return
         if blow == "kill":
             self._stopped.pop(part.name, None)
             part.kill()
-        elif blow == "hang up":
+        elif blow in _OF_READERS:
             if part.group not in _PIPED:
                 return
-            part.hang_up()
+            if blow == "hang up":
+                part.hang_up()
+            else:
+                part.readers[-1].be_busy(self._chance.uniform(0.2, 3.0))
         elif part.name not in self._stopped:
             part.stop()
             longest = 0.5 if blow == "short stop" else 2.5
@@ -99,7 +105,11 @@ class Nemesis:
             self._stopped[part.name] = (part, now + self._chance.uniform(shortest, longest))
         self.did[blow] += 1
 
-    def _has_joined(self, part: Part) -> bool:
+    def _is_target(self, part: Part) -> bool:
+        if self._of == "everyone":
+            return True
+        if self._of == "publishers":
+            return part.group is None
         return any(part.processes[-1] in witness.processes() for witness in self._witnesses)
 
     def _reset(self) -> None:

@@ -34,6 +34,7 @@ class PipeReader(threading.Thread):
         self._pipe = pipe
         self._path = path
         self._hang_up = threading.Event()
+        self._busy_until = 0.0
         self.start()
 
     def run(self) -> None:
@@ -43,11 +44,17 @@ class PipeReader(threading.Thread):
             while not self._hang_up.is_set():
                 if not poll.poll(_LOOK_MS):
                     continue
+                if self._hang_up.wait(self._busy_until - time.monotonic()):
+                    return
                 data = os.read(self._pipe.fileno(), _READ_BYTES)
                 if not data:
                     return
                 file.write(data)
                 time.sleep(_PAUSE_SECONDS)
+
+    def be_busy(self, seconds: float) -> None:
+        """Read nothing for a while."""
+        self._busy_until = time.monotonic() + seconds
 
     def hang_up(self) -> None:
         """Read nothing more of what is there or comes."""

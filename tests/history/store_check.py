@@ -8,13 +8,13 @@ from pathlib import Path
 
 from storage.reader import Gap
 from storage.store import Store
-from tests.history.cast import PARTS, SOURCE, TOPICS, Cast
+from tests.history.cast import INPUT_RECORDS, PARTS, RESUMED, SOURCE, TOPICS, UNIT, UNIT_RECORDS, Cast
 from tests.history.findings import Findings
 from tests.history.part import Part
 from tests.history.timeline import At
 from tests.history.transactor import is_dropped
 from tests.soak.check import whole_lines
-from tests.soak.record import name, read_ack, read_value, source_of
+from tests.soak.record import name, producer_of, read_ack, read_value, source_of
 
 Logs = Mapping[At, list[int]]
 
@@ -40,6 +40,8 @@ def check_store(cast: Cast, logs: Logs, findings: Findings) -> None:
     for topic in (SOURCE, *PARTS):
         _check_once(topic, logs, findings)
     _check_transactions(logs, findings)
+    _check_units(cast, logs, findings)
+    _check_inputs(cast, logs, findings)
     for producer, part in enumerate([*cast.publishers, cast.transactor]):
         _check_acknowledged(part, producer, logs, findings)
 
@@ -80,16 +82,41 @@ def _check_transactions(logs: Logs, findings: Findings) -> None:
     findings.count("transactions", len(everywhere))
 
 
+def _check_units(cast: Cast, logs: Logs, findings: Findings) -> None:
+    """What was published at once is there as a whole or not at all."""
+    producer = [part.name for part in cast.publishers].index(UNIT)
+    there = Counter(source_of(record) for record in of_topic(SOURCE, logs) if producer_of(record) == producer)
+    for source, records in there.items():
+        if records != UNIT_RECORDS:
+            findings.add("torn", f"of unit {source} there are {records} records of {UNIT_RECORDS}")
+    findings.count("units", len(there))
+
+
+def _check_inputs(cast: Cast, logs: Logs, findings: Findings) -> None:
+    """Of each input that was published to its end everything is there; of the last one its beginning."""
+    producer = [part.name for part in cast.publishers].index(RESUMED)
+    records = of_topic(SOURCE, logs)
+    for number in range(cast.inputs_published + 1):
+        first = name(producer, number, 0)
+        there = [record in records for record in range(first, first + INPUT_RECORDS)]
+        if number < cast.inputs_published and not all(there):
+            findings.add(
+                "lost", f"input {number} was published, and record {there.index(False)} is not there"
+            )
+        elif there != sorted(there, reverse=True):
+            findings.add("lost", f"input {number} has a gap before record {there.index(False)}")
+    findings.count("inputs", cast.inputs_published)
+
+
 def _check_acknowledged(part: Part, producer: int, logs: Logs, findings: Findings) -> None:
     """Each receipt names a place that holds records of who got it."""
-    for incarnation, path in part.outputs():
-        own = name(producer, incarnation, 0)
+    for _, path in part.outputs():
         for raw in whole_lines(path):
             ack = read_ack(raw)
             records = logs[ack.topic, ack.partition][ack.base_offset : ack.last_offset + 1]
             where = f"{path.name}: {ack.topic}/{ack.partition} {ack.base_offset} to {ack.last_offset}"
             if len(records) != ack.last_offset - ack.base_offset + 1:
                 findings.add("lost", f"{where} was acknowledged and is not there")
-            elif any(source_of(record) != own for record in records):
+            elif any(producer_of(record) != producer for record in records):
                 findings.add("lost", f"{where} was acknowledged and is something else")
             findings.count("acknowledged", len(records))

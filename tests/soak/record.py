@@ -45,6 +45,11 @@ def source_of(record: int) -> int:
     return record >> _INCARNATION_SHIFT << _INCARNATION_SHIFT
 
 
+def producer_of(record: int) -> int:
+    """The producer of a record."""
+    return record >> _PRODUCER_SHIFT
+
+
 def line(record: int, *, padding: int) -> bytes:
     """The value as a line; there are 1000 keys."""
     return b'{"id":%d,"k":"key-%d","pad":"%s"}\n' % (record, record % 1000, b"x" * padding)
