@@ -156,7 +156,7 @@ class _Whole:
 
     def _too_large(self) -> InvalidRecordError | None:
         if self._size_bytes + self._waiting_bytes > BYTES_MAX:
-            reason = f"the input up to here is larger than {BYTES_MAX >> 20} MiB"
+            reason = f"the input up to here takes more than {BYTES_MAX >> 20} MiB with its keys and headers"
         elif len(self._parts) > LOGS_MAX:
             reason = f"the input up to here goes to more than {LOGS_MAX} partitions"
         else:

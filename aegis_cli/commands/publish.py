@@ -122,8 +122,8 @@ def publish(
 
     Each line of stdin, or of --file, is one JSON value. With VALUE, stdin is not read.
 
-    With --atomic all of the input is published, or nothing of it. It may have up to 64 MiB, and go to several
-    topics with --topic-field.
+    With --atomic all of the input is published, or nothing of it. It may have up to 64 MiB, keys and headers
+    counted, and go to several topics with --topic-field.
 
     With --producer the store remembers, together with the messages, how many lines of the input are published
     to the topic. After a crash, a kill or a line that was refused, run the same command on the same input,

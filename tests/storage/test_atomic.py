@@ -126,9 +126,7 @@ def test_what_is_too_large_is_refused_while_it_is_read(store: Store, monkeypatch
     said = refusal(store, to_topic(store, "one"), [line] * 9000)
     number, _, reason = said.partition(": ")
     assert 3 * 1024 < int(number.removeprefix("line ")) < 5 * 1024
-    assert (
-        "the input up to here is larger than 3 MiB, which is the most that one transaction holds; " in reason
-    )
+    assert "the input up to here takes more than 3 MiB with its keys and headers, which is " in reason
     publish(store, to_topic(store, "one"), [line] * 2500)
     assert 2500 == len(everything(store)["one", 0])
 
@@ -137,7 +135,7 @@ def test_keys_that_are_stored_count(store: Store, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(atomic, "BYTES_MAX", 1 << 20)
     options = replace(OPTIONS, key_delimiter=b":")
     lines = [b"key-%d:1" % number for number in range(20_000)]
-    assert "larger than 1 MiB" in refusal(store, to_topic(store, "one", options), lines)
+    assert "takes more than 1 MiB" in refusal(store, to_topic(store, "one", options), lines)
     publish(store, to_topic(store, "one", options), lines[:5000])
 
 
