@@ -33,7 +33,7 @@ def assign(
     for name in dict.fromkeys(topics):
         topic = store.topic(name)
         numbers = list(dict.fromkeys(partitions)) if partitions else list(range(topic.partitions))
-        readers += [LogReader(topic, number) for number in numbers]
+        readers += [store.reader(topic.name, number) for number in numbers]
     if last is not None:
         return [
             _assignment(reader, start, None if follow else end)

@@ -132,6 +132,18 @@ def read_head(fd: int, *, salt: int) -> Head | None:
     return decode_head(os.pread(fd, HEAD_BYTES, 0), salt=salt)
 
 
+def may_hide(directory: str, end_offset: int) -> bool:
+    """Whether a partition may hold something committed that is not visible at `end_offset` yet."""
+    try:
+        with open(os.path.join(directory, HEAD_FILE), "rb", buffering=0) as file:
+            raw = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    # Of whatever epoch it is: who acts on this looks again.
+    head = decode_head(raw, salt=int.from_bytes(raw[8:16], "little"))
+    return head is not None and (head.dirty or head.tail.next_offset > end_offset)
+
+
 class MappedHead:
     """The head of a partition whose lock is held, mapped: an append reads it once and writes it twice.
 

@@ -16,6 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from storage import append as appending
@@ -31,7 +32,7 @@ from storage.errors import (
     TopicChangedError,
     TopicExistsError,
 )
-from storage.head import read_head
+from storage.head import may_hide, read_head
 from storage.journal import Journal
 from storage.keys import partition_for
 from storage.log import Log
@@ -154,7 +155,7 @@ class Store:
 
     def log_topic(self, name: str) -> Topic:
         """A topic, or another log (`storage.shelf`), whose messages are for those alone who keep it."""
-        topic = self._topics[name] = self.catalog.topic(name)
+        self._topics[name] = topic = self.catalog.topic(name)
         return topic
 
     def create_topic(
@@ -317,16 +318,14 @@ class Store:
     def show_committed(self, topic: str, partition: int, *, beyond_offset: int) -> None:
         """Make visible what a process committed beyond `beyond_offset` and did not live to show.
 
-        For those who follow; does nothing where nothing is missing, somebody is at work there, or the store
-        may not be written.
+        Does nothing where nothing is missing, somebody is at work there, or the store may not be written.
         """
         if self.read_only or not os.access(os.path.join(self.path, "journal"), os.W_OK):
             return
         log = self._log(topic, partition)
         head = read_head(log.lock.fd, salt=self.journal.salt)
-        if head is not None and not head.dirty and head.tail.next_offset <= beyond_offset:
-            return
-        if log.lock.try_acquire():
+        known = head is not None and not head.dirty and head.tail.next_offset <= beyond_offset
+        if not known and log.lock.try_acquire():
             try:
                 log.finish_last(log.load())
             finally:
@@ -355,10 +354,17 @@ class Store:
     # -- reading --------------------------------------------------------------------------------------
 
     def reader(self, topic: str, partition: int) -> LogReader:
-        """One partition, open for reading. Raises `TopicNotFoundError`, `PartitionNotFoundError`."""
+        """One partition, open for reading. Raises `TopicNotFoundError`, `PartitionNotFoundError`.
+
+        What a dead process committed to it and did not show is shown first, where that can be done.
+        """
         from storage.reader import LogReader
 
-        return LogReader(self.log_topic(topic), partition)
+        reader = LogReader(self.log_topic(topic), partition)
+        if may_hide(reader.directory, reader.end_offset):
+            with suppress(StorageError):
+                self.show_committed(topic, partition, beyond_offset=reader.end_offset)
+        return reader
 
     def batches(
         self, topic: str, partition: int, *, start_offset: int | None = None, end_offset: int | None = None

@@ -23,6 +23,13 @@ def test_the_next_writer_applies_and_followers_see_all_in_order(rig: Rig, writer
     assert b"0\n1\n2\n3\n" == rig.raw("t")
 
 
+@pytest.mark.parametrize("step", STEPS[1:])
+def test_who_reads_once_is_shown_what_a_dead_owner_committed(rig: Rig, writer: Worker, step: str) -> None:
+    writer.do("publish", "t", "0")
+    rig.worker(f"{step}=kill").dies_in("publish", "t", "1", key="k")
+    assert ["0", "1"] == rig.run("consume", "t")[1].split()
+
+
 def test_a_follower_shows_what_a_dead_owner_committed_although_other_partitions_are_busy(
     rig: Rig, writer: Worker
 ) -> None:
