@@ -6,7 +6,7 @@
         for message in store.read("orders"):
             print(message.offset, message.value)
 
-A `Store` may be used by many threads; a forked child opens its own.
+Many threads may use one `Store`; a forked child opens its own.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def clock_ms() -> int:
 class Store:
     """An open store. `create` makes it if there is none; `read_only` never writes, not even to recover.
 
-    `lock_wait_seconds` bounds the wait for any lock that another process holds. Raises `StoreNotFoundError`,
+    `lock_wait_seconds` bounds the wait for a lock that another process holds. Raises `StoreNotFoundError`,
     `NotAStoreError`, `NewerFormatError`, `UnsafeFileSystemError`.
     """
 
@@ -126,15 +126,10 @@ class Store:
             self._combiners.clear()
             self._logs.clear()
             self._placed.clear()
-            if self._maintenance is not None:
-                self._maintenance.close()
-                self._maintenance = None
-            if self._journal is not None:
-                self._journal.close()
-                self._journal = None
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
+            for part in (self._maintenance, self._journal, self._opened):
+                if part is not None:
+                    part.close()
+            self._maintenance = self._journal = self._opened = None
 
     def __enter__(self) -> Store:
         return self
@@ -155,8 +150,8 @@ class Store:
 
     def log_topic(self, name: str) -> Topic:
         """A topic, or another log (`storage.shelf`), whose messages are for those alone who keep it."""
-        self._topics[name] = topic = self.catalog.topic(name)
-        return topic
+        self._topics[name] = self.catalog.topic(name)
+        return self._topics[name]
 
     def create_topic(
         self, name: str, settings: TopicSettings | None = None, *, if_not_exists: bool = False
@@ -187,8 +182,8 @@ class Store:
         from storage.alter import alter_topic
 
         change = (lambda _: settings) if isinstance(settings, TopicSettings) else settings
-        self._topics[name] = alter_topic(self, name, change)[1]
-        return self._topics[name]
+        self._topics[name] = topic = alter_topic(self, name, change)[1]
+        return topic
 
     def delete_topic(self, name: str, *, check: Callable[[], None] | None = None) -> None:
         """Delete a topic and all its messages, durably, unless `check`, called under its locks, raises."""
@@ -324,8 +319,8 @@ class Store:
             return
         log = self._log(topic, partition)
         head = read_head(log.lock.fd, salt=self.journal.salt)
-        known = head is not None and not head.dirty and head.tail.next_offset <= beyond_offset
-        if not known and log.lock.try_acquire():
+        all_shown = head is not None and not head.dirty and head.tail.next_offset <= beyond_offset
+        if not all_shown and log.lock.try_acquire():
             try:
                 log.finish_last(log.load())
             finally:
