@@ -57,12 +57,12 @@ class GroupMember:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            arrival = Arrival(
-                time.monotonic_ns(), time.time_ns() // 1_000_000, _read_envelope(line).partition
-            )
-            if arrival.at_ns > self.marked_ns:
-                self.arrivals.setdefault(arrival.partition, arrival)
+        with self.process.stdout as output:
+            for line in output:
+                now_ns, now_ms = time.monotonic_ns(), time.time_ns() // 1_000_000
+                arrival = Arrival(now_ns, now_ms, _read_envelope(line).partition)
+                if arrival.at_ns > self.marked_ns:
+                    self.arrivals.setdefault(arrival.partition, arrival)
 
     def mark(self) -> None:
         """From now on look for the first message of each partition."""

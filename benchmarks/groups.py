@@ -28,6 +28,8 @@ _PER_SECOND = 200
 _KILLS = 50
 _COMMITTERS = 8
 _PLACES = 1000
+# A small run describes fewer of them.
+_MESSAGES_A_PLACE = 10_000
 # What is shared is measured between these parts of all messages, when everyone is at work.
 _STEADY = (0.2, 0.8)
 
@@ -45,6 +47,7 @@ class Groups:
         self.environment = environment(self.directory) | {"PYTHONPATH": path} | timeout
         self.store_path = Path(self.environment["AEGIS_STORE"])
         self.made = 0
+        self.places = max(10, min(_PLACES, settings.stored_messages // _MESSAGES_A_PLACE))
 
     def create(self, partitions: int) -> str:
         """A new topic."""
@@ -241,10 +244,10 @@ class Groups:
 
     def prepare_description(self) -> str:
         """A group that has read one message of each of many partitions."""
-        topic = self.create(_PLACES)
+        topic = self.create(self.places)
         with Store(self.store_path) as store:
             with store.transaction() as transaction:
-                for partition in range(_PLACES):
+                for partition in range(self.places):
                     transaction.publish(topic, {"n": partition}, partition=partition)
             with Member(store, topic, [topic]) as member:
                 member.commit(dict.fromkeys(member.owned, 1))
@@ -253,7 +256,7 @@ class Groups:
     def description(self, group: str) -> float:
         """Milliseconds of a process that describes the group."""
         done = run([aegis(), "group", "describe", group], environment=self.environment)
-        if done.output.count(b"\n") < _PLACES:
+        if done.output.count(b"\n") < self.places:
             raise BenchmarkError("the description is not whole")
         return done.wall_seconds * 1000
 
@@ -281,7 +284,7 @@ def measure(settings: Settings) -> Iterator[Row]:
     )
     group = groups.prepare_description()
     figures = [groups.description(group) for _ in range(3 * settings.rounds)]
-    what = f"group describe of {_PLACES:,} partitions"
+    what = f"group describe of {groups.places:,} partitions"
     yield Row(what=what, figures=figures, unit="ms", must=300, better="less")
     shutil.rmtree(groups.directory)
 
