@@ -306,9 +306,9 @@ class Appender:
         """End the thread, after the step that it is at."""
         if self._thread is None:
             return
-        self._idle.wait()
+        # Not by `_idle`: Ctrl-C may have struck when a step was announced and not yet handed over.
         try:
-            self._steps.put_nowait(None)
+            self._steps.put(None)
         finally:
             self._thread.join()
             self._thread = None
