@@ -8,11 +8,12 @@ comes: nothing that was read waits longer than `linger_ms` for more.
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from queue import Queue
+from queue import SimpleQueue
 
 from storage.batch import Receipt, RecordBatch
 from storage.errors import InvalidRecordError
@@ -25,6 +26,8 @@ STEP_BYTES = 8 * 1024 * 1024
 LOGS_A_STEP = 256
 LINGER_MS_DEFAULT = 5
 _SWITCH_SECONDS = 0.0005
+# What a handler may turn into an exception of the main thread.
+_STOPS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 @dataclass(slots=True)
@@ -234,17 +237,20 @@ class Appender:
 
     Appends run in a thread of their own, so that Ctrl-C, which strikes the main thread, never cuts one short:
     `_stop` waits for it, and what was stored is known. A second Ctrl-C ends the wait.
+
+    The threads share nothing that Ctrl-C could leave locked: a `SimpleQueue` is taken from and put to in one
+    step of the interpreter, where the locks of `queue.Queue` and `threading.Event` are taken in several.
     """
 
     def __init__(self, commit: Callable[[list[RecordBatch]], None]) -> None:
         self._commit = commit
         self._batches: list[RecordBatch] = []
         self.pending_bytes = 0
-        self._steps: Queue[list[RecordBatch] | None] = Queue(maxsize=1)
+        # At most one step is on its way: it is handed over when the end of the one before was taken.
+        self._steps: SimpleQueue[list[RecordBatch] | None] = SimpleQueue()
+        self._ends: SimpleQueue[BaseException | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._idle = threading.Event()
-        self._idle.set()
-        self._error: BaseException | None = None
+        self._busy = False
         self._hurries = False
 
     def __enter__(self) -> Appender:
@@ -268,47 +274,50 @@ class Appender:
 
     def flush(self, *, wait: bool) -> None:
         """Hand over what was gathered; unless `wait`, only if the step before is done."""
-        self._raise_error()
-        if not self._batches or (not wait and not self._idle.is_set()):
+        if self._busy and (wait or not self._ends.empty()):
+            self._take_end()
+        if not self._batches or self._busy:
             return
-        self._idle.wait()
-        self._raise_error()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="aegis-append", daemon=True)
-            self._thread.start()
-        self._idle.clear()
+            self._start()
+        self._busy = True
         self._steps.put(self._batches)
         self._batches, self.pending_bytes = [], 0
 
     def finish(self) -> None:
         """Append what is left and wait for it."""
         self.flush(wait=True)
-        self._idle.wait()
-        self._raise_error()
+        if self._busy:
+            self._take_end()
 
-    def _raise_error(self) -> None:
-        if self._error is not None:
-            error, self._error = self._error, None
+    def _take_end(self) -> None:
+        error = self._ends.get()
+        self._busy = False
+        if error is not None:
             raise error
+
+    def _start(self) -> None:
+        """Start the thread with signals held back: Ctrl-C must not strike the locks of its start."""
+        self._thread = threading.Thread(target=self._run, name="aegis-append", daemon=True)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        try:
+            self._thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _run(self) -> None:
         while (step := self._steps.get()) is not None:
+            error: BaseException | None = None
             try:
                 self._commit(step)
-            except BaseException as error:
+            except BaseException as raised:
                 # Raised again in the thread that reads, which then ends.
-                self._error = error
-                return
-            finally:
-                self._idle.set()
+                error = raised
+            self._ends.put(error)
 
     def _stop(self) -> None:
         """End the thread, after the step that it is at."""
-        if self._thread is None:
-            return
-        # Not by `_idle`: Ctrl-C may have struck when a step was announced and not yet handed over.
-        try:
+        if self._thread is not None:
             self._steps.put(None)
-        finally:
             self._thread.join()
             self._thread = None

@@ -427,10 +427,20 @@ def test_damage_is_reported_and_all_else_is_read(
 
 
 def test_damage_at_the_end_is_reported(aegis: Any, batches: Path) -> None:
+    forget_the_journal(aegis.store)
     flip(batches / f"{0:020}.index", 128 * 5 + 70)
     finished = aegis("consume", "t")
     assert (5, 8) == (finished.code, len(finished.lines))
     assert finished.err.startswith("aegis: warning: topic 't' partition 0: offsets 8 to ")
+
+
+def test_damage_at_the_end_is_undone_while_the_journal_still_has_it(aegis: Any, batches: Path) -> None:
+    index = batches / f"{0:020}.index"
+    before = index.read_bytes()
+    flip(index, 128 * 5 + 70)
+    finished = aegis("consume", "t")
+    assert (0, 10, "") == (finished.code, len(finished.lines), finished.err)
+    assert before == index.read_bytes()
 
 
 def test_a_data_file_that_was_cut_is_reported(aegis: Any, batches: Path) -> None:
