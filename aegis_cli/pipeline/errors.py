@@ -1,0 +1,116 @@
+"""What can go wrong with a pipeline.
+
+PipelineError             base of all below
+  PipelineFileError       a pipeline's file does not say what it must: names line and column
+    ExpressionError       an expression in it does not
+  RecordRefusedError      `on_error: stop`, and a record could not be processed
+  TooManyRefusedError     more records could not be processed than `max_ratio` allows
+  StateTooLargeError      more groups are open than the pipeline's limit
+  StateChangedError       the state is of another definition of the pipeline
+  PipelineRunsError       another process runs the pipeline
+  PipelineNotFoundError   no pipeline of this name has run in this store
+
+`RecordError` is raised while a record is processed and never leaves the engine: it says why the record is
+refused.
+"""
+
+from __future__ import annotations
+
+from storage.errors import StorageError
+
+
+class RecordError(Exception):
+    """A record cannot be processed; its text says why, on one line."""
+
+
+class PipelineError(StorageError):
+    """Base of what goes wrong with a pipeline."""
+
+
+class PipelineFileError(PipelineError):
+    """A file does not say what a pipeline must. `line` and `column` count from 1; 0 where there is none."""
+
+    def __init__(self, path: str, reason: str, *, line: int = 0, column: int = 0, hint: str = "") -> None:
+        self.path = path
+        self.reason = reason
+        self.line = line
+        self.column = column
+        self.hint = hint
+        place = f"{path}:{line}:{column}" if line else path
+        super().__init__(f"{place}: {reason}" + (f"; {hint}" if hint else ""))
+
+
+class ExpressionError(PipelineFileError):
+    """An expression cannot be understood or may not be used; `line` and `column` point into the file."""
+
+
+class RecordRefusedError(PipelineError):
+    """A record could not be processed and the pipeline stops there; nothing behind it was committed."""
+
+    def __init__(self, pipeline: str, place: str, reason: str) -> None:
+        self.pipeline = pipeline
+        self.place = place
+        self.reason = reason
+        super().__init__(
+            f"pipeline '{pipeline}' stops at {place}: {reason}; "
+            "repair the message's cause, or give 'on_error: {to: TOPIC}' or 'on_error: drop'"
+        )
+
+
+class TooManyRefusedError(PipelineError):
+    """The share of records that could not be processed is over `max_ratio`."""
+
+    def __init__(self, pipeline: str, refused: int, records: int, max_ratio: float, reason: str) -> None:
+        self.pipeline = pipeline
+        self.refused = refused
+        self.records = records
+        self.max_ratio = max_ratio
+        self.reason = reason
+        super().__init__(
+            f"pipeline '{pipeline}' stops: {refused} of {records} records could not be processed, "
+            f"more than max_ratio {max_ratio:g} allows; the last one: {reason}"
+        )
+
+
+class StateTooLargeError(PipelineError):
+    """More is open at once than the limit of the pipeline."""
+
+    def __init__(self, pipeline: str, what: str, limit: int) -> None:
+        self.pipeline = pipeline
+        self.what = what
+        self.limit = limit
+        super().__init__(
+            f"pipeline '{pipeline}' stops: it would hold more than {limit} {what}; "
+            "raise 'limits', or let windows end or values expire sooner"
+        )
+
+
+class StateChangedError(PipelineError):
+    """What the pipeline holds open was made by another definition of it."""
+
+    def __init__(self, pipeline: str, what: str) -> None:
+        self.pipeline = pipeline
+        self.what = what
+        super().__init__(
+            f"the state of pipeline '{pipeline}' was made with another '{what}'; "
+            f"undo the change, give it another name, or run 'aegis pipeline reset {pipeline}'"
+        )
+
+
+class PipelineRunsError(PipelineError):
+    """Another process runs the pipeline, and a record is for one of them only."""
+
+    def __init__(self, pipeline: str, holder: str) -> None:
+        self.pipeline = pipeline
+        self.holder = holder
+        super().__init__(f"pipeline '{pipeline}' runs already, in {holder}; stop that one first")
+
+
+class PipelineNotFoundError(PipelineError):
+    """No pipeline of this name has run in this store."""
+
+    def __init__(self, pipeline: str, known: list[str]) -> None:
+        self.pipeline = pipeline
+        self.known = known
+        hint = f"; there are: {', '.join(sorted(known)[:10])}" if known else ""
+        super().__init__(f"no pipeline '{pipeline}' has run in this store{hint}")
