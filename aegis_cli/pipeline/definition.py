@@ -83,11 +83,15 @@ class Dedup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableJoin:
-    """Add the row that a table has for the key, under the table's name. `kind` is 'inner' or 'left'."""
+    """Add the row that a table has for the key, under the table's name. `kind` is 'inner' or 'left'.
+
+    A record whose row is not there yet waits for it as long as `wait_ms`.
+    """
 
     table: str
     key: Text
     kind: str = "inner"
+    wait_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,12 +155,16 @@ Step = Filter | Map | FlatMap | Time | Dedup | TableJoin | StreamJoin | Aggregat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table that a topic tells: of each key the newest row. A null value removes it."""
+    """A table that a topic tells: of each key the newest row. A null value removes it.
+
+    `as_of` is a row's own time, where a record is to find the row of its time and not the newest.
+    """
 
     name: str
     topic: str
     key: Text
     ttl_ms: int | None = None
+    as_of: Text | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,3 +230,15 @@ class Definition:
     groups_max: int = GROUPS_MAX
     commit_interval_ms: int | None = None
     description: str = ""
+
+    @property
+    def written_topics(self) -> list[str]:
+        """All topics that the pipeline writes to, each once."""
+        names = [branch.sink.name for branch in self.branches if branch.sink.kind == "topic"]
+        for step in self.steps:
+            if isinstance(step, Dedup):
+                names.append(step.dropped_to or "")
+            elif isinstance(step, Aggregate):
+                names.append(step.late_to or "")
+        names.append(self.on_error.topic or "")
+        return [name for name in dict.fromkeys(names) if name]

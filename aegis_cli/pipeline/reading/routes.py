@@ -1,0 +1,118 @@
+"""What goes into a pipeline and what comes out, by name: the one must not feed the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from os.path import normpath
+
+from aegis_cli.pipeline.definition import (
+    Aggregate,
+    Branch,
+    Case,
+    Dedup,
+    FlatMap,
+    Map,
+    OnError,
+    Sink,
+    Source,
+    Step,
+    StreamJoin,
+    Table,
+    TableJoin,
+)
+from aegis_cli.pipeline.place import Place, shown, suggestion
+from aegis_cli.pipeline.reading.chain import WINDOW_FIELDS
+
+
+class Routes:
+    """The names of a pipeline's inputs and outputs. `given` and `expect` of tests use the same."""
+
+    def __init__(
+        self,
+        source: Source,
+        tables: dict[str, Table],
+        steps: tuple[Step, ...],
+        branches: tuple[Branch, ...],
+        on_error: OnError,
+    ) -> None:
+        self._source = source
+        self._branches = branches
+        joined = [step.topic for step in steps if isinstance(step, StreamJoin)]
+        self._topics_in = {name.casefold(): name for name in _topics_in(source, tables, joined)}
+        self._topics_out = list(_topics_out(steps, branches, on_error))
+        self.inputs = {source.name, *self._topics_in.values()}
+        self.outputs = {*self._topics_out, *(label(branch.sink) for branch in branches)}
+
+    def check(self, place: Place) -> None:
+        """Raises PipelineFileError if the pipeline would read what it writes, or two sinks are the same."""
+        for name in self._topics_out:
+            if name.casefold() in self._topics_in:
+                raise place.error(
+                    f"the pipeline would write to the topic {shown(name)} that it reads",
+                    "write to another one",
+                )
+        seen: set[tuple[str, str, str]] = set()
+        for branch in self._branches:
+            sink = branch.sink
+            name = normpath(sink.name) if sink.kind in ("file", "sqlite") else sink.name
+            if sink.kind == "file" and self._source.kind == "file" and normpath(self._source.name) == name:
+                raise place.error(f"the pipeline would write to the file {shown(name)} that it reads")
+            if sink.kind in ("file", "sqlite", "postgres") and (sink.kind, name, sink.table) in seen:
+                raise place.error(f"two sinks write to {shown(label(sink))}", "keep one of them")
+            seen.add((sink.kind, name, sink.table))
+
+    def check_case(self, case: Case, place: Place) -> None:
+        """Raises PipelineFileError if a test names what the pipeline neither reads nor writes."""
+        test = f"the test {shown(case.name)}"
+        for name in case.given:
+            if name not in self.inputs:
+                raise place.error(
+                    f"{test} gives to {shown(name)}, which the pipeline does not read",
+                    suggestion(name, sorted(self.inputs)),
+                )
+        for name in case.expect:
+            if name not in self.outputs:
+                raise place.error(
+                    f"{test} expects in {shown(name)}, which the pipeline does not write",
+                    suggestion(name, sorted(self.outputs)),
+                )
+
+
+def label(sink: Sink) -> str:
+    """How `expect` of a test names a sink: the topic, `-`, the file, or the table."""
+    return sink.table or sink.name
+
+
+def result_fields(steps: tuple[Step, ...]) -> frozenset[str] | None:
+    """The fields of what comes out of the steps; `None` where they are those of the message."""
+    fields: frozenset[str] | None = None
+    for step in steps:
+        if isinstance(step, Map):
+            fields = frozenset(step.fields)
+        elif isinstance(step, Aggregate):
+            fields = frozenset((*step.group_by, *step.results, *(WINDOW_FIELDS if step.window else ())))
+        elif fields is not None and isinstance(step, FlatMap | StreamJoin):
+            fields |= {step.name}
+        elif fields is not None and isinstance(step, TableJoin):
+            fields |= {step.table}
+    return fields
+
+
+def _topics_in(source: Source, tables: dict[str, Table], joined: list[str]) -> Iterator[str]:
+    if source.kind == "topic":
+        yield source.name
+    yield from (table.topic for table in tables.values())
+    yield from joined
+
+
+def _topics_out(steps: tuple[Step, ...], branches: tuple[Branch, ...], on_error: OnError) -> Iterator[str]:
+    for branch in branches:
+        if branch.sink.kind == "topic":
+            yield branch.sink.name
+    for step in steps:
+        if isinstance(step, Dedup) and step.dropped_to:
+            yield step.dropped_to
+        elif isinstance(step, Aggregate) and step.late_to:
+            yield step.late_to
+    if on_error.topic:
+        yield on_error.topic

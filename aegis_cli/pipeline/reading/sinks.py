@@ -1,0 +1,113 @@
+"""`sink` and `branches` of a pipeline file: where results go."""
+
+from __future__ import annotations
+
+import re
+
+from aegis_cli.pipeline.definition import Branch, Filter, Map, Sink
+from aegis_cli.pipeline.document import ListNode, Node, ScalarNode
+from aegis_cli.pipeline.place import shown, suggestion
+from aegis_cli.pipeline.reading import scalars, steps
+from aegis_cli.pipeline.reading.chain import AFTER_AGGREGATE, listed
+from aegis_cli.pipeline.reading.keys import Keys, entries, items
+
+EXAMPLE = "sink: purchase-metrics"
+BRANCHES_EXAMPLE = "branches: [{filter: amount > 100, sink: large}, {sink: all}]"
+SINKS_MAX = 100
+_KINDS = ("topic", "stdout", "file", "sqlite", "postgres")
+_OPTIONS = {
+    "topic": ("key",),
+    "stdout": (),
+    "file": (),
+    "sqlite": ("table", "key", "create"),
+    "postgres": ("table", "key", "create"),
+}
+_TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(?:\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
+
+
+def sinks(node: Node) -> tuple[Branch, ...]:
+    """One sink or a list of them, as branches without steps; raises PipelineFileError."""
+    nodes = items(node, what="'sink'", example=EXAMPLE) if isinstance(node, ListNode) else (node,)
+    return tuple(Branch(steps=(), sink=sink(each)) for each in nodes)
+
+
+def branches(node: Node) -> tuple[Branch, ...]:
+    """The branches; raises PipelineFileError."""
+    return tuple(_branch(each) for each in items(node, what="'branches'", example=BRANCHES_EXAMPLE))
+
+
+def _branch(node: Node) -> Branch:
+    known = (*AFTER_AGGREGATE, "steps", "sink")
+    keys = Keys(node, what="a branch", known=known, example=BRANCHES_EXAMPLE)
+    found: list[Filter | Map] = []
+    for key, value in entries(node, what="a branch", example=BRANCHES_EXAMPLE):
+        if key.text == "steps":
+            found.extend(_step(*each) for each in listed(value, known=AFTER_AGGREGATE))
+        elif key.text != "sink":
+            found.append(_step(key, value))
+    return Branch(steps=tuple(found), sink=sink(keys.need("sink")))
+
+
+def _step(key: ScalarNode, node: Node) -> Filter | Map:
+    return steps.filter_(node) if key.text == "filter" else steps.map_(node)
+
+
+def sink(node: Node) -> Sink:
+    """One sink; raises PipelineFileError."""
+    if isinstance(node, ScalarNode):
+        if node.text.strip() == "-":
+            return Sink(kind="stdout", name="-")
+        return Sink(kind="topic", name=scalars.topic(node, what="'sink'"))
+    known = (*_KINDS, "table", "key", "create")
+    keys = Keys(node, what="'sink'", known=known, example="sink: {topic: metrics, key: customer}")
+    kind = keys.only(_KINDS)
+    others = [name for name in ("table", "key", "create") if name not in _OPTIONS[kind]]
+    keys.refuse(others, f"is not for a sink that is a {kind}" if kind != "stdout" else "is not for stdout")
+    key, create = keys.get("key"), keys.get("create")
+    return Sink(
+        kind=kind,
+        name=_name(kind, keys.need(kind)),
+        table=_table(kind, keys) if "table" in _OPTIONS[kind] else "",
+        key=scalars.names(key, what="'key' of 'sink'", example="key: [customer]") if key else (),
+        create=scalars.boolean(create, what="'create'") if create else True,
+    )
+
+
+def _name(kind: str, node: Node) -> str:
+    if kind == "topic":
+        return scalars.topic(node, what="'topic' of 'sink'")
+    if kind in ("file", "sqlite"):
+        return scalars.path(node, what=f"{kind!r} of 'sink'")
+    if kind == "stdout":
+        if not scalars.boolean(node, what="'stdout'"):
+            raise node.place.error("'stdout' must be true where it is given", "write sink: {stdout: true}")
+        return "-"
+    name = scalars.text(node, what="'postgres'", example="postgres: postgresql://localhost/metrics")
+    if not name.isprintable():
+        raise node.place.error("'postgres' holds a character that no connection has")
+    return name
+
+
+def _table(kind: str, keys: Keys) -> str:
+    keys.example = (
+        f"sink: {{{kind}: {'metrics.db' if kind == 'sqlite' else 'DSN'}, table: metrics, key: [customer]}}"
+    )
+    node = keys.need("table")
+    name = scalars.text(node, what="'table' of 'sink'", example="table: metrics")
+    if not _TABLE.fullmatch(name) or (kind == "sqlite" and "." in name):
+        hint = "use letters, digits and '_', a letter first"
+        raise node.place.error(f"{shown(name)} cannot be a table's name", hint)
+    return name
+
+
+def check_key_fields(node: Node, branch: Branch, fields: frozenset[str]) -> None:
+    """Raises if a sink's key is no field of what gets there; `fields` are those before the branch's steps."""
+    for step in branch.steps:
+        if isinstance(step, Map):
+            fields = frozenset(step.fields)
+    for name in branch.sink.key:
+        if name not in fields:
+            raise node.place.error(
+                f"'key' names {shown(name)}, which is no field of the results",
+                suggestion(name, sorted(fields)),
+            )
