@@ -8,7 +8,8 @@ the aggregates' and hold what JSON can say. The engine writes one loop over reco
   changes only variables named `a` and a number; `update` uses those, and cannot fail. Where a record goes
   into several accumulators, `check` runs for all of them first, then both for each.
 - After the checks and before the update: `if acc[0].is_clean: touch(acc[0])`.
-- When a check or `find` raises, `windows.undo()`: no window then knows of the record.
+- When a check raises, `windows.undo()`: no window then knows of the record. A `try` around the checks alone
+  says that; one around all of a record would take back what an earlier record did.
 - `update` cannot fail, so the account of the record is settled when the checks have passed.
 
 For a tumbling window with `count()` and `sum(v1)`, grouped by `v0`, the body of the loop is
@@ -24,21 +25,25 @@ For a tumbling window with `count()` and `sum(v1)`, grouped by `v0`, the body of
             late += 1
             continue
         acc = found[0]
-    a2 = acc[2]                                      # layout.check("acc", [(), ("v1",)], "t", constants)
-    if v1 is not None:
-        if k0(v1) is k0(a2):
-            a2 += v1
-            if not -9e18 < a2 < 9e18:
-                a2 = k1(a2)
-        else:
-            a2 = k2(a2, v1)
+    try:                                             # layout.check("acc", [(), ("v1",)], "t", constants)
+        a2 = acc[2]
+        if v1 is not None:
+            if k0(v1) is k0(a2):
+                a2 += v1
+                if not -9e18 < a2 < 9e18:
+                    a2 = k1(a2)
+            else:
+                a2 = k2(a2, v1)
+    except RecordError:
+        windows.undo()
+        raise
     if acc[0].is_clean:
         touch(acc[0])
     acc[1] += 1                                      # layout.update("acc", [(), ("v1",)], "t", constants)
     acc[2] = a2
 
-with `groups, make, touch, undo = windows.groups, windows.make, windows.touch, windows.undo` before the loop
-(they stay the same objects), and `except RecordError` calling `undo()`. For all other windows it is
+with `groups, make, touch = windows.groups, windows.make, windows.touch` before the loop (they stay the same
+objects). For all other windows it is
 
     found = windows.find(t, key, closed)             # () for a late record
     for acc in found: CHECK                          # only where hopping windows overlap
