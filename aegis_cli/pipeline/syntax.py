@@ -17,6 +17,9 @@ _UNPRINTABLE = re.compile(
 _LONE_RETURN = re.compile(r"\r(?!\n)")
 # Directives are compared with one another, all with all; no line of a mapping can begin with one.
 _DIRECTIVE = re.compile(r"^%", re.MULTILINE)
+# Standard input and output are written '-', which YAML takes for the beginning of a list. Nothing can follow
+# on that line, so that quotes move no other place; in a text of many lines they would do no harm.
+_DASH = re.compile(r"^( *(?:- +)*(?:source|sink): +)-(?= *(?: #.*)?\r?$)", re.MULTILINE)
 _LINE_MAX = 1000
 _QUOTED_FIRST = re.compile(r"""[:\-]\s+("[^"]*"|'[^']*')\s*[^\s#,}\]]""")
 
@@ -35,7 +38,7 @@ def check_text(text: str, *, path: str) -> str:
         raise _at(text, match.start(), path).error("a line ends with a carriage return alone", "use newlines")
     if match := _DIRECTIVE.search(text):
         raise _at(text, match.start(), path).error("a YAML directive (%) cannot be used", "remove the line")
-    return text
+    return _DASH.sub(r'\1"-"', text)
 
 
 def syntax_error(error: Any, text: str, *, path: str) -> PipelineFileError:

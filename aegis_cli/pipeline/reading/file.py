@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aegis_cli.pipeline.definition import GROUPS_MAX, Branch, Definition, OnError, Step, Table
-from aegis_cli.pipeline.document import Document, Node
+from aegis_cli.pipeline.document import Document, ListNode, Node
 from aegis_cli.pipeline.errors import PipelineFileError
 from aegis_cli.pipeline.place import shown
 from aegis_cli.pipeline.reading import scalars
@@ -89,12 +89,13 @@ def _definition(keys: Keys, root: Node, path: str, *, check_tests: bool) -> Defi
     branches_ = _branches(keys, steps)
     on_error_ = on_error(keys.need("on_error")) if "on_error" in keys else OnError()
     routes = Routes(source_, tables_, steps, branches_, on_error_)
-    routes.check(keys.place_of("sink"))
-    cases_ = cases(keys.need("tests")) if "tests" in keys else ()
-    if check_tests:
+    routes.check(keys)
+    tests = keys.get("tests")
+    cases_ = cases(tests) if tests else ()
+    if check_tests and isinstance(tests, ListNode):
         # Settings may change the names of topics, and tests are written for the names without them.
-        for case in cases_:
-            routes.check_case(case, keys.place_of("tests"))
+        for case, node in zip(cases_, tests.items, strict=True):
+            routes.check_case(case, node.place)
     return Definition(
         path=path,
         name=_name(keys, path),

@@ -22,6 +22,7 @@ from aegis_cli.pipeline.definition import (
 )
 from aegis_cli.pipeline.place import Place, shown, suggestion
 from aegis_cli.pipeline.reading.chain import WINDOW_FIELDS
+from aegis_cli.pipeline.reading.keys import Keys
 
 
 class Routes:
@@ -41,16 +42,20 @@ class Routes:
         self._topics_in = {name.casefold(): name for name in _topics_in(source, tables, joined)}
         self._topics_out = list(_topics_out(steps, branches, on_error))
         self.inputs = {source.name, *self._topics_in.values()}
-        self.outputs = {*self._topics_out, *(label(branch.sink) for branch in branches)}
+        self.outputs = {*(name for _, name in self._topics_out), *(label(branch.sink) for branch in branches)}
 
-    def check(self, place: Place) -> None:
-        """Raises PipelineFileError if the pipeline would read what it writes, or two sinks are the same."""
-        for name in self._topics_out:
+    def check(self, keys: Keys) -> None:
+        """Raises PipelineFileError if the pipeline would read what it writes, or two sinks are the same.
+
+        `keys` are those of the file.
+        """
+        for key, name in self._topics_out:
             if name.casefold() in self._topics_in:
-                raise place.error(
+                raise _place(keys, key).error(
                     f"the pipeline would write to the topic {shown(name)} that it reads",
                     "write to another one",
                 )
+        place = _place(keys, "sink")
         seen: set[tuple[str, str, str]] = set()
         for branch in self._branches:
             sink = branch.sink
@@ -76,6 +81,11 @@ class Routes:
                     f"{test} expects in {shown(name)}, which the pipeline does not write",
                     suggestion(name, sorted(self.outputs)),
                 )
+
+
+def _place(keys: Keys, name: str) -> Place:
+    """Where the key stands that brought a way out; it may be inside of another one."""
+    return keys.place_of(next(key for key in (name, "branches", "steps", "source") if key in keys))
 
 
 def label(sink: Sink) -> str:
@@ -105,14 +115,19 @@ def _topics_in(source: Source, tables: dict[str, Table], joined: list[str]) -> I
     yield from joined
 
 
-def _topics_out(steps: tuple[Step, ...], branches: tuple[Branch, ...], on_error: OnError) -> Iterator[str]:
+def _topics_out(
+    steps: tuple[Step, ...], branches: tuple[Branch, ...], on_error: OnError
+) -> Iterator[tuple[str, str]]:
+    """The key that brought each topic, and its name."""
+    steps: tuple[Step, ...], branches: tuple[Branch, ...], on_error: OnError
+) -> Iterator[tuple[str, str]]:
     for branch in branches:
         if branch.sink.kind == "topic":
-            yield branch.sink.name
+            yield "sink", branch.sink.name
     for step in steps:
         if isinstance(step, Dedup) and step.dropped_to:
-            yield step.dropped_to
+            yield "dedup", step.dropped_to
         elif isinstance(step, Aggregate) and step.late_to:
-            yield step.late_to
+            yield "late", step.late_to
     if on_error.topic:
-        yield on_error.topic
+        yield "on_error", on_error.topic

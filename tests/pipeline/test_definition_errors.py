@@ -1,0 +1,227 @@
+"""What is wrong with a pipeline file is named with its place and with what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from aegis_cli.pipeline.errors import PipelineFileError
+from aegis_cli.pipeline.reading import loads
+
+ENDS = "source: in\nsink: out\n"
+TIMED = f"{ENDS}time: t\n"
+CASE = f"{ENDS}tests:\n"
+
+
+def refused(text: str) -> PipelineFileError:
+    with pytest.raises(PipelineFileError) as caught:
+        loads(text, path="p.yaml")
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+# The file, line and column, a part of the reason, a part of the hint.
+TOP = [
+    ("source: in", 1, 1, "the pipeline has no 'sink'", "sink: purchase-metrics"),
+    ("sink: out", 1, 1, "the pipeline has no 'source'", "source: orders"),
+    (f"{ENDS}fliter: a", 3, 1, "no key 'fliter'", "did you mean 'filter'?"),
+    (f"{ENDS}on: a", 3, 1, "no key 'on'", ""),
+    (f"{ENDS}filter: a\nfilter: b", 4, 1, "'filter' stands here twice", "remove one"),
+    (f"{ENDS}name: a b", 3, 7, "cannot be a pipeline's name", "letters"),
+    (f"{ENDS}name:", 3, 6, "'name' must be a text, and this is nothing", "write name:"),
+    (f"{ENDS}description: [a]", 3, 14, "must be a text, and this is a list", ""),
+    ("- a", 1, 1, "the pipeline must be a mapping, and this is a list", "source: orders"),
+    ("{}", 1, 1, "the pipeline is empty", "source: orders"),
+    (f"{ENDS}limits: {{groups: many}}", 3, 18, "'groups' must be a whole number", ""),
+    (f"{ENDS}limits: {{groups: 0}}", 3, 18, "'groups' must be 1 to", ""),
+    (f"{ENDS}commit_interval: 2h", 3, 18, "at most 1h", ""),
+    (f"{ENDS}commit_interval: 0", 3, 18, "longer than '0'", ""),
+    (f"{ENDS}on_error: ignore", 3, 11, "one of stop, drop", ""),
+    (f"{ENDS}on_error: {{max_ratio: 0.1}}", 3, 11, "'on_error' has no 'to'", "on_error: {to:"),
+    (f"{ENDS}on_error: {{to: x, max_ratio: 5%}}", 3, 30, "from 0 to 1", ""),
+    (f"{ENDS}on_error: {{to: x, max_ratio: 1.5}}", 3, 30, "from 0 to 1", ""),
+]
+
+ENDPOINTS = [
+    ("source: a/b\nsink: out", 1, 9, "'a/b' cannot be a topic's name", "{file: PATH}"),
+    ("source: {topic: a, file: b}\nsink: out", 1, 20, "both 'topic' and 'file'", "keep one"),
+    ("source: {start: latest}\nsink: out", 1, 9, "needs one of 'topic', 'file', 'stdin'", "{topic: orders}"),
+    ("source: {file: a, start: latest}\nsink: out", 1, 19, "'start' is only for topics", "remove"),
+    ("source: {topic: a, start: first}\nsink: out", 1, 27, "one of earliest, latest", ""),
+    ("source: {topic: a, schema: {x: int}}\nsink: out", 1, 32, "one of string, long", ""),
+    ('source: {file: "a\\0b"}\nsink: out', 1, 17, "cannot be the path of a file", ""),
+    ("source: {stdin: false}\nsink: out", 1, 17, "'stdin' must be true", ""),
+    ("source: a\nsink: A", 2, 1, "write to the topic 'A' that it reads", "another"),
+    ("source: a\nsink: b\non_error: {to: a}", 3, 1, "write to the topic 'a' that it reads", "another"),
+    ("source: {file: a}\nsink: {file: ./a}", 2, 1, "the file 'a' that it reads", ""),
+    ("source: a\nsink: [{file: b}, {file: ./b}]", 2, 1, "two sinks write to './b'", ""),
+    ("source: a\nsink: {sqlite: b}", 2, 7, "'sink' has no 'table'", "sqlite: metrics.db, table:"),
+    ("source: a\nsink: {sqlite: b, table: 'x y'}", 2, 27, "cannot be a table's name", ""),
+    ("source: a\nsink: {file: b, key: c}", 2, 17, "'key' is not for a sink that is a file", "remove"),
+    ("source: a\nsink: {topic: b, key: [c, c]}", 2, 27, "names 'c' twice", ""),
+    ("source: a\nmap: {user: u}\nsink: {topic: b, key: usr}", 3, 7, "'usr', which is no field", "'user'?"),
+    ("source: a\nsink: []", 2, 7, "'sink' is empty", "write sink:"),
+    ("source: a\nbranches: [{filter: x}]", 2, 12, "a branch has no 'sink'", "branches:"),
+    ("source: a\nbranches: [{time: x, sink: b}]", 2, 13, "a branch has no key 'time'", ""),
+]
+
+STEPS = [
+    (f"{ENDS}filter:", 3, 8, "'filter' must be an expression, and this is nothing", "filter: amount"),
+    (f"{ENDS}filter: {{a: b}}", 3, 9, "and this is a mapping", "quote an expression"),
+    (f"{ENDS}filter: a && b", 3, 11, "'&&' is no operator", "write 'and'"),
+    (f"{ENDS}map: {{x: a || b}}", 3, 12, "'||' is no operator", "write 'or'"),
+    (f'{ENDS}filter: x == "a #b"', 3, 9, "leaves a quote or a bracket open", "quoted as a whole"),
+    (f"{ENDS}filter: f(a", 3, 9, "leaves a quote or a bracket open", ""),
+    (f"{ENDS}map: a", 3, 6, "'map' must be a mapping, and this is the text 'a'", "map: {customer"),
+    (f"{ENDS}map: {{}}", 3, 6, "'map' is empty", "map: {customer"),
+    (f"{ENDS}map: {{a: f(x, y)}}", 3, 10, "'f(x' is cut off at the comma", "quote it: 'f(x, y)'"),
+    (f"{ENDS}map: {{a, b: c}}", 3, 7, "the key 'a' has no value", "write 'a: VALUE'"),
+    (f"{TIMED}group_by: [f(x, y)]\naggregate: {{n: count}}", 4, 12, "'f(x' is cut off", "'f(x, y)'"),
+    (f"{ENDS}flat_map: {{items: a}}", 3, 11, "'flat_map' has no 'as'", "as: line"),
+    (f"{ENDS}flat_map: {{items: a, as: if}}", 3, 26, "'as' cannot be 'if'", "letters"),
+    (f"{ENDS}time: {{watermark: 1s}}", 3, 7, "'time' has no 'field'", "field: created_at"),
+    (f"{ENDS}time: {{field: t, watermark: 10}}", 3, 29, "no duration: '10'", "ms, s, m"),
+    (f"{ENDS}time: {{field: t, watermark: forever}}", 3, 29, "must have an end", "10s"),
+    (f"{ENDS}time: {{processing: true, field: t}}", 3, 26, "'field' means nothing", "remove"),
+    (f"{ENDS}time: {{processing: maybe}}", 3, 20, "true or false", ""),
+    (f"{ENDS}steps: [{{time: a}}, {{time: b}}]", 3, 21, "there is a 'time' already", "remove"),
+    (f"{ENDS}dedup: {{key: a, within: 1h}}", 3, 1, "'dedup' needs a 'time' before it", "time: {field"),
+    (f"{ENDS}dedup: {{key: a, within: 1h}}\ntime: t", 3, 1, "'dedup' needs a 'time' before it", ""),
+    (f"{TIMED}dedup: {{key: a}}", 4, 8, "'dedup' has no 'within'", "within: 24h"),
+    (f"{ENDS}join: {{table: cs, key: a}}", 3, 15, "no table 'cs' in 'tables'", "tables: {cs:"),
+    (
+        f"{ENDS}tables: {{cust: {{topic: c, key: i}}}}\njoin: {{table: cst, key: a}}",
+        4,
+        15,
+        "no table 'cst'",
+        "did you mean 'cust'?",
+    ),
+    (f"{ENDS}tables: {{a-b: {{topic: c, key: i}}}}", 3, 10, "a table's name cannot be 'a-b'", "letters"),
+    (f"{ENDS}tables: {{a: {{topic: out, key: i}}}}", 2, 1, "write to the topic 'out' that it reads", ""),
+    (f"{ENDS}join: {{table: a, topic: b}}", 3, 18, "both 'table' and 'topic'", ""),
+    (f"{ENDS}join: {{topic: b, wait: 1s}}", 3, 18, "'wait' is only for joins with a table", ""),
+    (f"{ENDS}join: {{topic: b, key: a}}", 3, 7, "'join' has no 'as'", "other_key: order_id"),
+    (
+        f"{ENDS}join: {{topic: b, as: x, key: a, other_key: c, other_time: d, within: 1h}}",
+        3,
+        1,
+        "a join with a topic needs a 'time' before it",
+        "",
+    ),
+    (f"{ENDS}steps: [{{filter: a, map: {{b: c}}}}]", 3, 21, "more than one key", "'- map:'"),
+    (f"{ENDS}steps: [{{fliter: a}}]", 3, 10, "no step 'fliter'", "did you mean 'filter'?"),
+    (f"{ENDS}steps: {{filter: a}}", 3, 8, "'steps' must be a list, and this is a mapping", "steps: ["),
+]
+
+AGGREGATES = [
+    (f"{ENDS}window: 5m", 3, 1, "'window' has no 'aggregate' after it", "aggregate: {"),
+    (f"{ENDS}window: 5m\naggregate: {{n: count}}", 3, 1, "a tumbling window needs a 'time'", ""),
+    (f"{TIMED}aggregate: {{n: count}}\nwindow: 5m", 5, 1, "'window' stands behind the 'aggregate'", "before"),
+    (f"{TIMED}aggregate: {{n: count}}\ndedup: {{}}", 5, 1, "'dedup' cannot follow on 'aggregate'", "only"),
+    (f"{TIMED}aggregate: {{n: sum(a) / count()}}", 4, 16, "must be one call", "in a 'map' after"),
+    (f"{TIMED}aggregate: {{n: count(*)}}", 4, 16, "cannot be understood", "write count()"),
+    (f"{TIMED}aggregate: {{n: sum(a=b)}}", 4, 16, "names an argument", "sum(amount)"),
+    (f"{TIMED}aggregate: {{n: a.sum(b)}}", 4, 16, "must be one call", ""),
+    (f"{TIMED}aggregate: count", 4, 12, "'aggregate' must be a mapping", "aggregate: {"),
+    (f"{TIMED}group_by: n\naggregate: {{n: count}}", 5, 1, "'n' is in 'group_by' and in", "rename"),
+    (f"{TIMED}group_by: f(a)\naggregate: {{n: count}}", 4, 11, "is no name for a field", "group_by: {"),
+    (f"{TIMED}group_by: a, b\naggregate: {{n: count}}", 4, 11, "is no name", "group_by: [a, b]"),
+    (f"{TIMED}group_by: [a, a]\naggregate: {{n: count}}", 4, 15, "names 'a' twice", ""),
+    (
+        f"{TIMED}window: 5m\naggregate: {{window_end: count}}",
+        5,
+        1,
+        "'window_end' is a field of every window's",
+        "another name",
+    ),
+    (f"{TIMED}late: {{to: l}}\naggregate: {{n: count}}", 4, 1, "'late' needs a 'window' of time", ""),
+    (
+        f"{TIMED}window: {{count: 5}}\nallow_late: 1h\naggregate: {{n: count}}",
+        5,
+        1,
+        "'allow_late' needs a 'window' of time",
+        "",
+    ),
+]
+
+WINDOWS = [
+    ("{sliding: 5m}", 10, "no key 'sliding'", "there are: tumbling"),
+    ("{tumbling: 5m, session: 3m}", 24, "both 'tumbling' and 'session'", ""),
+    ("{tumbling: 5m, every: 1m}", 24, "'every' is not for tumbling windows", ""),
+    ("{hopping: 5m}", 9, "has no 'every'", "every: 1m"),
+    ("{hopping: 5m, every: 10m}", 30, "'every' is longer than the window", "shorter"),
+    ("{hopping: 1h, every: 1s}", 30, "each record would be in 3600 windows", "longer"),
+    ("{hopping: 5m, every: 0}", 30, "longer than '0'", ""),
+    ("{tumbling: 5m, offset: 5m}", 32, "a whole one or more", ""),
+    ("{session: 5m, max: 1m}", 28, "'max' is shorter than the gap", ""),
+    ("{count: 0}", 17, "'count' must be 1 to", ""),
+    ("{offset: 1m}", 9, "needs one of 'tumbling'", ""),
+    ("5 fortnights", 9, "no duration: '5 fortnights'", ""),
+    ("99999999d", 9, "at most 36500d", ""),
+]
+
+CASES = [
+    (f"{CASE}- given: {{in: []}}\n  expect: {{out: 1}}", 4, 3, "a test has no 'name'", "tests: ["),
+    (f"{CASE}- {{name: a, given: {{in: x}}, expect: {{out: 1}}}}", 4, 25, "a list of records", "[{id: 1}"),
+    (f"{CASE}- {{name: a, given: {{in: []}}, expect: {{out: x}}}}", 4, 44, "must be a whole number", ""),
+    (f"{CASE}- {{name: a, given: {{inn: []}}, expect: {{out: 1}}}}", 4, 3, "gives to 'inn'", "'in'?"),
+    (f"{CASE}- {{name: a, given: {{in: []}}, expect: {{ot: 1}}}}", 4, 3, "expects in 'ot'", "'out'?"),
+    (f"{CASE}- {{name: a, given: {{in: [.inf]}}, expect: {{out: 1}}}}", 4, 26, "no number that JSON has", ""),
+    (f"{CASE}- {{name: a, given: {{in: [1e999]}}, expect: {{out: 1}}}}", 4, 26, "no number", "quote"),
+    (
+        f"{CASE}- {{name: a, given: {{in: [9223372036854775808]}}, expect: {{out: 1}}}}",
+        4,
+        26,
+        "does not fit in 64 bits",
+        "quote",
+    ),
+    (
+        f"{CASE}- &x {{name: a, given: {{in: []}}, expect: {{out: 1}}}}\n- *x",
+        4,
+        3,
+        "an anchor (&name) cannot be used",
+        "",
+    ),
+    (
+        f"{CASE}- {{name: a, given: {{in: []}}, expect: {{out: 1}}, crash_after: 0}}",
+        4,
+        61,
+        "'crash_after' must be 1 to",
+        "",
+    ),
+    (
+        f"{CASE}- {{name: a, given: {{in: []}}, expect: {{out: 1}}}}\n"
+        "- {name: a, given: {in: []}, expect: {out: 1}}",
+        5,
+        3,
+        "two tests of the name 'a'",
+        "rename",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "reason", "hint"), [*TOP, *ENDPOINTS, *STEPS, *AGGREGATES, *CASES]
+)
+def test_what_is_wrong_is_named_with_its_place(
+    text: str, line: int, column: int, reason: str, hint: str
+) -> None:
+    error = refused(text)
+    assert reason in error.reason
+    assert hint in error.hint
+    assert (line, column) == (error.line, error.column)
+    assert str(error).startswith(f"p.yaml:{line}:{column}: ")
+
+
+@pytest.mark.parametrize(("text", "column", "reason", "hint"), WINDOWS)
+def test_what_is_wrong_with_a_window_is_named(text: str, column: int, reason: str, hint: str) -> None:
+    error = refused(f"{TIMED}window: {text}\naggregate: {{n: count}}")
+    assert reason in error.reason
+    assert hint in error.hint
+    assert (4, column) == (error.line, error.column)
+
+
+def test_a_name_that_is_taken_from_the_file_is_checked() -> None:
+    with pytest.raises(PipelineFileError) as caught:
+        loads(ENDS, path="dir/my file.yaml")
+    assert "'my file' cannot be a pipeline's name" in str(caught.value)
+    assert "write name: NAME" in caught.value.hint
