@@ -119,8 +119,6 @@ def _topics_out(
     steps: tuple[Step, ...], branches: tuple[Branch, ...], on_error: OnError
 ) -> Iterator[tuple[str, str]]:
     """The key that brought each topic, and its name."""
-    steps: tuple[Step, ...], branches: tuple[Branch, ...], on_error: OnError
-) -> Iterator[tuple[str, str]]:
     for branch in branches:
         if branch.sink.kind == "topic":
             yield "sink", branch.sink.name
