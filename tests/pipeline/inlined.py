@@ -1,11 +1,11 @@
-"""The names of constants in generated source, and a loop over records made of it, for tests."""
+"""Aggregates inlined into a loop over records, as an engine would have them, for tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from aegis_cli.pipeline.aggregate import AGGREGATES, Layout, plan_aggregates
+from aegis_cli.pipeline.aggregate import Layout, plan_aggregates
 from aegis_cli.pipeline.definition import AggregateCall, Text
 
 
@@ -37,7 +37,10 @@ def plan(**texts: str) -> Layout:
     return plan_aggregates({name: call_of(text) for name, text in texts.items()}, path="p.yaml")
 
 
-def taker(layout: Layout) -> Callable[[list[list[Any]], Mapping[str, Any], int], None]:
+Taker = Callable[[Sequence[list[Any]], Mapping[str, Any], int, Callable[[Any], None]], None]
+
+
+def taker(layout: Layout) -> Taker:
     """A function that takes a record into accumulators: all of them or, raising, none."""
     constants = Constants()
     names = [tuple(f"r.get({text.text!r})" for text in each.expressions) for each in layout.planned]
@@ -48,11 +51,11 @@ def taker(layout: Layout) -> Callable[[list[list[Any]], Mapping[str, Any], int],
     arguments = [tuple(variables[source] for source in group) for group in names]
     check = layout.check("acc", arguments, "t", constants)
     update = layout.update("acc", arguments, "t", constants)
-    lines = ["def take(accs, r, t):"]
+    lines = ["def take(accs, r, t, touch):"]
     lines += [f"    {variable} = {source}" for source, variable in variables.items()]
     lines += ["    for acc in accs:", *(f"        {line}" for line in check), "        pass"]
     lines += ["    for acc in accs:", *(f"        {line}" for line in check)]
-    lines += ["        if acc[0] is not None and acc[0].is_clean:", "            acc[0].store.touch(acc[0])"]
+    lines += ["        if acc[0] is not None and acc[0].is_clean:", "            touch(acc[0])"]
     lines += [f"        {line}" for line in update]
     lines += ["        pass"]
     exec("\n".join(lines), constants.namespace)
@@ -60,4 +63,22 @@ def taker(layout: Layout) -> Callable[[list[list[Any]], Mapping[str, Any], int],
     return take  # type: ignore[no-any-return]
 
 
-ALL_KINDS = tuple(AGGREGATES)
+def aggregate(records: Sequence[tuple[int, Mapping[str, Any]]], **texts: str) -> Any:
+    """The results for records of a time; the one result if one is asked for."""
+    layout = plan(**texts)
+    acc = taken(layout, records)
+    results = layout.results(acc)
+    return results[0] if len(results) == 1 else results
+
+
+def taken(layout: Layout, records: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Any]:
+    """An accumulator with records in it."""
+    acc = layout.start()
+    take = taker(layout)
+    for time_ms, record in records:
+        take([acc], record, time_ms, _nothing)
+    return acc
+
+
+def _nothing(group: Any) -> None:
+    raise AssertionError("there is no store")

@@ -1,0 +1,179 @@
+"""Stores of windows against windows computed the plain way, for any records in any order, however driven."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aegis_cli.pipeline.windows.hopping import HoppingWindows
+from aegis_cli.pipeline.windows.session import SessionWindows
+from aegis_cli.pipeline.windows.tumbling import TumblingWindows
+from tests.pipeline.window_model import (
+    LAYOUT,
+    AlignedModel,
+    Moment,
+    Out,
+    Record,
+    Run,
+    SessionModel,
+    moments,
+)
+
+KEYS = st.sampled_from([None, True, 1, 1.5, "1", "a"])
+VALUES = st.one_of(st.none(), st.integers(-9, 9), st.just("not a number"))
+RECORDS = st.lists(
+    st.builds(Record, time_ms=st.integers(-60, 60), key=KEYS, x=VALUES, partition=st.integers(0, 1)),
+    max_size=40,
+)
+FEW_KEYS = st.lists(
+    st.builds(
+        Record,
+        time_ms=st.integers(-40, 80),
+        key=st.sampled_from(["a", True]),
+        x=VALUES,
+        partition=st.integers(0, 1),
+    ),
+    max_size=40,
+)
+BOUNDS = st.integers(0, 40)
+# What happens between records: nothing, needless calls, commits, restarts.
+DRIVE = st.lists(
+    st.sampled_from(["", "", "close", "close earlier", "commit", "restart", "restart whole"]),
+    min_size=41,
+    max_size=41,
+)
+
+
+def model_run(
+    model: AlignedModel | SessionModel, records: list[Record], at: list[Moment]
+) -> tuple[list[Out], list[Record]]:
+    out: list[Out] = []
+    late: list[Record] = []
+    for record, moment in zip(records, at, strict=True):
+        given_out = model.take(record, moment)
+        if given_out is None:
+            late.append(record)
+        else:
+            out += given_out
+        out += model.close(moment.low_ms)
+    return out + model.flush(), late
+
+
+def store_run(make: Callable[[], Any], records: list[Record], at: list[Moment], drive: list[str]) -> Run:
+    run = Run(make)
+    for record, moment, event in zip(records, at, drive, strict=False):
+        run.take(record, moment)
+        if event.startswith("close"):
+            run.close(moment.low_ms - (7 if event == "close earlier" else 0))
+        elif event == "commit":
+            run.commit()
+        elif event:
+            run.restart(moment.low_ms, whole=event == "restart whole")
+    run.flush()
+    assert 0 == run.store.open
+    return run
+
+
+def assert_same(
+    model: AlignedModel | SessionModel,
+    make: Callable[[], Any],
+    records: list[Record],
+    bound_ms: int,
+    drive: list[str],
+) -> None:
+    at = moments(records, bound_ms=bound_ms)
+    out, late = model_run(model, records, at)
+    run = store_run(make, records, at, drive)
+    assert out == run.out
+    assert late == run.late
+
+
+@settings(max_examples=300, deadline=None)
+@given(RECORDS, BOUNDS, DRIVE, st.integers(1, 30), st.integers(-20, 20), st.sampled_from([0, 0, 5, 30]))
+def test_tumbling_windows_give_what_the_model_gives(
+    records: list[Record], bound_ms: int, drive: list[str], size_ms: int, offset_ms: int, allow_late_ms: int
+) -> None:
+    def make() -> TumblingWindows:
+        return TumblingWindows(
+            LAYOUT, size_ms=size_ms, offset_ms=offset_ms, allow_late_ms=allow_late_ms, pipeline="p"
+        )
+
+    model = AlignedModel(size_ms, size_ms, offset_ms, allow_late_ms)
+    assert_same(model, make, records, bound_ms, drive)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    RECORDS,
+    BOUNDS,
+    DRIVE,
+    st.integers(1, 12),
+    st.integers(0, 25),
+    st.integers(-20, 20),
+    st.sampled_from([0, 0, 5, 30]),
+)
+def test_hopping_windows_give_what_the_model_gives(
+    records: list[Record],
+    bound_ms: int,
+    drive: list[str],
+    advance_ms: int,
+    more_ms: int,
+    offset_ms: int,
+    allow_late_ms: int,
+) -> None:
+    def make() -> HoppingWindows:
+        return HoppingWindows(
+            LAYOUT,
+            size_ms=advance_ms + more_ms,
+            advance_ms=advance_ms,
+            offset_ms=offset_ms,
+            allow_late_ms=allow_late_ms,
+            pipeline="p",
+        )
+
+    model = AlignedModel(advance_ms + more_ms, advance_ms, offset_ms, allow_late_ms)
+    assert_same(model, make, records, bound_ms, drive)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    FEW_KEYS,
+    BOUNDS,
+    DRIVE,
+    st.integers(1, 15),
+    st.one_of(st.none(), st.integers(1, 30)),
+    st.sampled_from([0, 0, 5, 30]),
+)
+def test_sessions_give_what_the_model_gives(
+    records: list[Record],
+    bound_ms: int,
+    drive: list[str],
+    gap_ms: int,
+    max_ms: int | None,
+    allow_late_ms: int,
+) -> None:
+    def make() -> SessionWindows:
+        return SessionWindows(LAYOUT, gap_ms=gap_ms, max_ms=max_ms, allow_late_ms=allow_late_ms, pipeline="p")
+
+    assert_same(SessionModel(gap_ms, max_ms, allow_late_ms), make, records, bound_ms, drive)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.permutations(range(12)), st.lists(st.integers(0, 100), min_size=12, max_size=12), st.integers(1, 20)
+)
+def test_sessions_do_not_depend_on_the_order_of_records_that_are_not_late(
+    order: list[int], times: list[int], gap_ms: int
+) -> None:
+    def outs(records: list[Record]) -> list[tuple[int, int, int]]:
+        run = Run(lambda: SessionWindows(LAYOUT, gap_ms=gap_ms, pipeline="p"))
+        for record, moment in zip(records, moments(records, bound_ms=1000), strict=True):
+            run.take(record, moment)
+        run.flush()
+        return [(start, end, count) for start, end, _, _, (count, *_) in run.out]
+
+    records = [Record(time_ms, "a", 1) for time_ms in times]
+    assert outs(records) == outs([records[position] for position in order])
