@@ -20,7 +20,7 @@ from aegis_cli.options import global_options
 
 # The modules of `commands` in the order of the help. A module holds a Typer application `app` for a group, or
 # a function of its own name for a single command.
-ORDER = ("topic", "publish", "consume", "group", "subscription", "pipe", "config", "store")
+ORDER = ("topic", "publish", "consume", "group", "subscription", "pipe", "pipeline", "config", "store")
 
 HELP = """Streaming for the shell, with no server.
 

@@ -2,7 +2,8 @@
 
     CliError            what the command line itself refuses
     ├── UsageError      a combination of arguments that cannot be carried out
-    └── CommandFailed   a command that messages were handed to
+    ├── CommandFailed   a command that messages were handed to
+    └── Incomplete      a run that stopped at a message, everything before which is done
 
 A code tells a script what to do next; the message on stderr tells a person. The codes are part of the
 contract: they are listed in aegis.1 from `MEANINGS`, and never change their meaning.
@@ -52,16 +53,16 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "Done; also when the reader of the output went away, as in a pipe into head.",
     ExitCode.FAILED: "Failed for a reason that has no code of its own.",
     ExitCode.USAGE: "The command line, a name or a setting cannot be used; nothing was done.",
-    ExitCode.NOT_FOUND: "The store, topic, partition, group or file does not exist.",
+    ExitCode.NOT_FOUND: "The store, topic, partition, group, pipeline or file does not exist.",
     ExitCode.CONFLICT: "The state is not what the request relies on: a name is taken, an offset moved on, "
-    "a group has members.",
+    "a group has members, a pipeline runs already.",
     ExitCode.DAMAGED: "Stored data does not match its checksum.",
     ExitCode.TIMED_OUT: "A lock was not free in time, or no message came within the idle timeout.",
     ExitCode.INVALID_DATA: "The input is not valid and nothing of it was published.",
     ExitCode.DISK_FULL: "There is no room on the disk.",
     ExitCode.REFUSED: "The store refuses: read-only, of a newer format, not a store, or failed earlier.",
-    ExitCode.INCOMPLETE: "Only a part was published, or it is not certain or not yet visible; "
-    "look before you repeat.",
+    ExitCode.INCOMPLETE: "Only a part was published, or it is not certain or not yet visible, or a pipeline "
+    "stopped at a message; look before you repeat.",
     ExitCode.COMMAND_FAILED: "A command that messages were handed to failed; what it had is not done with.",
     ExitCode.INTERRUPTED: "Interrupted with Ctrl-C (SIGINT).",
     ExitCode.TERMINATED: "Ended by SIGTERM.",
@@ -80,6 +81,10 @@ class CommandFailed(CliError):
     """A command that messages were handed to failed, and there is nothing else to do with them."""
 
 
+class Incomplete(CliError):
+    """A run stopped at a message; what was before it is done."""
+
+
 class Terminated(BaseException):
     """SIGTERM arrived. Like `KeyboardInterrupt` it is no `Exception`, so no handler of errors keeps it."""
 
@@ -90,6 +95,7 @@ EXIT_CODES: dict[type[BaseException], ExitCode] = {
     BrokenPipeError: ExitCode.OK,
     UsageError: ExitCode.USAGE,
     CommandFailed: ExitCode.COMMAND_FAILED,
+    Incomplete: ExitCode.INCOMPLETE,
     InvalidNameError: ExitCode.USAGE,
     SettingError: ExitCode.USAGE,
     NotFoundError: ExitCode.NOT_FOUND,

@@ -4,7 +4,7 @@
 _aegis_describe() {
     case $1 in
     'aegis')
-        commands=$'topic\npublish\nconsume\ngroup\nsubscription\npipe\nconfig\nstore'
+        commands=$'topic\npublish\nconsume\ngroup\nsubscription\npipe\npipeline\nconfig\nstore'
         options=$'--version\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
         arguments=
         ;;
@@ -117,6 +117,56 @@ _aegis_describe() {
         commands=
         options=$'--from\n--to\n-g\n--group\n--batch\n-f\n--follow\n--timeout\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
         arguments='text...'
+        ;;
+    'aegis pipeline')
+        commands=$'run\nvalidate\nexplain\ntest\nlist\nstatus\nreset\nverify\ninit'
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments=
+        ;;
+    'aegis pipeline run')
+        commands=
+        options=$'--once\n--flush\n--chunk\n--set\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='file'
+        ;;
+    'aegis pipeline validate')
+        commands=
+        options=$'--set\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='file...'
+        ;;
+    'aegis pipeline explain')
+        commands=
+        options=$'--code\n--set\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='file'
+        ;;
+    'aegis pipeline test')
+        commands=
+        options=$'--set\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='file...'
+        ;;
+    'aegis pipeline list')
+        commands=
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments=
+        ;;
+    'aegis pipeline status')
+        commands=
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='text'
+        ;;
+    'aegis pipeline reset')
+        commands=
+        options=$'-y\n--yes\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='text'
+        ;;
+    'aegis pipeline verify')
+        commands=
+        options=$'--set\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='file'
+        ;;
+    'aegis pipeline init')
+        commands=
+        options=$'--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        arguments='file'
         ;;
     'aegis config')
         commands=$'list\nget\nset\npath'
@@ -267,6 +317,24 @@ _aegis_value() {
     'aegis pipe --timeout') kind=text ;;
     'aegis pipe --lock-wait') kind=text ;;
     'aegis pipe --store') kind=directory ;;
+    'aegis pipeline --store') kind=directory ;;
+    'aegis pipeline run --chunk') kind=text ;;
+    'aegis pipeline run --set') kind=text ;;
+    'aegis pipeline run --lock-wait') kind=text ;;
+    'aegis pipeline run --store') kind=directory ;;
+    'aegis pipeline validate --set') kind=text ;;
+    'aegis pipeline validate --store') kind=directory ;;
+    'aegis pipeline explain --set') kind=text ;;
+    'aegis pipeline explain --store') kind=directory ;;
+    'aegis pipeline test --set') kind=text ;;
+    'aegis pipeline test --store') kind=directory ;;
+    'aegis pipeline list --store') kind=directory ;;
+    'aegis pipeline status --store') kind=directory ;;
+    'aegis pipeline reset --lock-wait') kind=text ;;
+    'aegis pipeline reset --store') kind=directory ;;
+    'aegis pipeline verify --set') kind=text ;;
+    'aegis pipeline verify --store') kind=directory ;;
+    'aegis pipeline init --store') kind=directory ;;
     'aegis config --store') kind=directory ;;
     'aegis config list --store') kind=directory ;;
     'aegis config get --store') kind=directory ;;

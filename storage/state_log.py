@@ -152,16 +152,22 @@ class StateLog:
         if many and not self._incomplete:
             self.shorten()
 
-    def shorten(self) -> None:
-        """Say all of the state in one record, and remove the segments that are not needed any more."""
+    def shorten(self) -> int:
+        """Say all of the state in one record, and remove the segments that are not needed any more.
+
+        Returns how many bytes the record has.
+        """
         covered = self.next_offset - 1
-        receipt = self.store.append([self.append([{"snapshot": self.fold.snapshot(), "as_of": covered}])])[0]
+        record = self.append([{"snapshot": self.fold.snapshot(), "as_of": covered}])
+        size_bytes = len(record.batches[0].lines)
+        receipt = self.store.append([record])[0]
         self._last_snapshot = receipt.base_offset
         self._bytes_since = 0
         try:
             self.store.maintenance.trim_if_idle(self.topic, 0, before_offset=covered + 1)
         except StorageError:
-            return  # the record is there; the next one removes what this one would have
+            return size_bytes  # the record is there; the next one removes what this one would have
+        return size_bytes
 
 
 def open_state_log(store: Store, name: str, fold: Fold, *, create: bool) -> StateLog:

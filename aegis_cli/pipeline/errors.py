@@ -16,7 +16,7 @@ refused.
 
 from __future__ import annotations
 
-from storage.errors import StorageError
+from storage.errors import ConflictError, NotFoundError, StorageError
 
 
 class RecordError(Exception):
@@ -85,7 +85,7 @@ class StateTooLargeError(PipelineError):
         )
 
 
-class StateChangedError(PipelineError):
+class StateChangedError(PipelineError, ConflictError):
     """What the pipeline holds open was made by another definition of it."""
 
     def __init__(self, pipeline: str, what: str) -> None:
@@ -97,7 +97,7 @@ class StateChangedError(PipelineError):
         )
 
 
-class PipelineRunsError(PipelineError):
+class PipelineRunsError(PipelineError, ConflictError):
     """Another process runs the pipeline, and a record is for one of them only."""
 
     def __init__(self, pipeline: str, holder: str) -> None:
@@ -106,7 +106,7 @@ class PipelineRunsError(PipelineError):
         super().__init__(f"pipeline '{pipeline}' runs already, in {holder}; stop that one first")
 
 
-class PipelineNotFoundError(PipelineError):
+class PipelineNotFoundError(PipelineError, NotFoundError):
     """No pipeline of this name has run in this store."""
 
     def __init__(self, pipeline: str, known: list[str]) -> None:
@@ -114,3 +114,15 @@ class PipelineNotFoundError(PipelineError):
         self.known = known
         hint = f"; there are: {', '.join(sorted(known)[:10])}" if known else ""
         super().__init__(f"no pipeline '{pipeline}' has run in this store{hint}")
+
+
+class SinkError(PipelineError):
+    """Results cannot be brought to where they shall go; what was not brought there stays pending."""
+
+    def __init__(self, pipeline: str, sink: str, reason: str) -> None:
+        self.pipeline = pipeline
+        self.sink = sink
+        self.reason = reason
+        super().__init__(
+            f"pipeline '{pipeline}' cannot write to {sink}: {reason}; nothing is lost, run it again"
+        )

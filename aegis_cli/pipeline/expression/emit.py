@@ -136,7 +136,7 @@ class _Emitter:
 
     def item(self, node: Item) -> Emitted:
         of = self.value(node.of)
-        if isinstance(node.index, Literal) and isinstance(node.index.value, str):
+        if isinstance(node.index, Literal) and isinstance(node.index.value, str) and of.literal is None:
             once = self.forms.once(of)
             get = f"{once.again}.get({node.index.value!r})"
             return Emitted(f"({get} if type({once.bare}) is dict else None)")

@@ -1,0 +1,213 @@
+"""The steps of a pipeline as Python source: what is done with one row, one statement after the other.
+
+A row that goes no further is counted and left by `continue`, so steps follow on one another without calls.
+Steps that make several rows of one open a loop, which the steps after them stand in; each row of it has its
+own `try`, so that one which cannot be processed takes none of the others with it.
+
+The source is written from the definition alone: names of users' fields become attributes `r.f0` and
+variables `v0`, their literals and functions constants `k0`; no text of a file gets into it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from aegis_cli.pipeline.code import Code
+from aegis_cli.pipeline.definition import (
+    Branch,
+    Dedup,
+    Filter,
+    FlatMap,
+    Map,
+    TableJoin,
+    Text,
+    Time,
+)
+from aegis_cli.pipeline.event_time import event_time_ms
+from aegis_cli.pipeline.expression import Constants, emit, emit_condition, parse
+from aegis_cli.pipeline.items import items_of
+from aegis_cli.pipeline.scope import Scope
+from aegis_cli.pipeline.windows.key import part_of
+
+_PLAIN = re.compile(r"(r\.f|v|g)[0-9]+\Z")
+
+
+class Chain:
+    """Writes steps into `code`. What a name means at the end of what was written is `scope`."""
+
+    def __init__(self, code: Code, constants: Constants, scope: Scope, *, path: str) -> None:
+        self.code = code
+        self.constants = constants
+        self.scope = scope
+        self.path = path
+        # Whether a row still is the message that came, so that its line can be passed on as it is.
+        self.is_message = scope.is_open
+        self.has_time = False
+        self.loops = 0
+        # What is done first when a record is refused.
+        self.undo: list[str] = []
+        self._variables = 0
+        self._fields: dict[str, str] = {}
+
+    # -- values ---------------------------------------------------------------------------------------
+
+    def variable(self) -> str:
+        """A name that nothing else has."""
+        self._variables += 1
+        return f"v{self._variables - 1}"
+
+    def value(self, text: Text, scope: Scope | None = None) -> str:
+        """The source of an expression's value."""
+        names = self.scope if scope is None else scope
+        return emit(parse(text, path=self.path), names, self.constants)
+
+    def held(self, text: Text, scope: Scope | None = None) -> str:
+        """The source of a value that was computed already: a variable, or an attribute of the row."""
+        source = self.value(text, scope)
+        if _PLAIN.match(source):
+            return source
+        variable = self.variable()
+        self.code.add(f"{variable} = {source}")
+        return variable
+
+    def condition(self, text: Text, scope: Scope | None = None) -> str:
+        """Source that is true exactly when the expression is."""
+        names = self.scope if scope is None else scope
+        return emit_condition(parse(text, path=self.path), names, self.constants)
+
+    def constant(self, value: object) -> str:
+        return self.constants.name_of(value)
+
+    def key(self, texts: tuple[Text, ...] | list[Text], scope: Scope | None = None) -> str:
+        """The source of a key: a tuple of scalars. Most are text, and need no look at them."""
+        parts = [self.held(text, scope) for text in texts]
+        check = self.constant(part_of)
+        return "(" + "".join(f"{part} if type({part}) is str else {check}({part}), " for part in parts) + ")"
+
+    # -- steps ----------------------------------------------------------------------------------------
+
+    def filter(self, step: Filter) -> None:
+        with self.code.block(f"if not ({self.condition(step.condition)}):"):
+            self.code.add("filtered += 1", "continue")
+
+    def map(self, step: Map) -> None:
+        self.set_row({name: self.held(text) for name, text in step.fields.items()})
+
+    def flat_map(self, step: FlatMap) -> None:
+        items = self.variable()
+        self.code.add(
+            f"{items} = {self.constant(items_of)}({self.value(step.items)})",
+            f"expanded += len({items}) - 1",
+        )
+        item = self.open_loop(items)
+        self.scope = self.scope.with_names({step.name: item})
+        if not self.is_message:
+            self._fields = {**self._fields, step.name: item}
+
+    def open_loop(self, items: str) -> str:
+        """Begin a loop over rows made of one; returns the source of the item."""
+        item = self.variable()
+        self.code.open(f"for {item} in {items}:")
+        self.code.open("try:")
+        self.loops += 1
+        return item
+
+    def close_loops(self) -> None:
+        """End all loops that steps opened."""
+        for _ in range(self.loops):
+            self.code.close()
+            self.refused()
+            self.code.close()
+        self.loops = 0
+
+    def refused(self) -> None:
+        """Write what follows a record that cannot be processed."""
+        with self.code.block("except RecordError as error:"):
+            self.code.add(*self.undo, "x.refuse(i, error)")
+
+    def time(self, step: Time, *, closes_windows: bool) -> None:
+        """Give the row its event time `t`, and move the watermark."""
+        self.has_time = True
+        if step.processing or step.field is None:
+            self.code.add("t = x.now_ms")
+        else:
+            self.code.add(f"t = {self.constant(event_time_ms)}({self.value(step.field)})")
+        self.code.open("if t > high:")
+        self.code.add("high = t", "mark = t - BOUND", "low = mark if mark < others else others")
+        if closes_windows:
+            with self.code.block("if low >= next_end:"):
+                self.code.add("x.fire(low)", "next_end = windows.next_end_ms")
+        self.code.add("closed = mark if mark > x.closed_ms else x.closed_ms")
+        self.code.close()
+
+    def dedup(self, step: Dedup, store: object) -> None:
+        seen = self.constant(store)
+        with self.code.block(f"if not {seen}.add({self.key(step.key)}, t, closed):"):
+            self.code.add(
+                f"x.duplicate(i, {step.dropped_to!r})" if step.dropped_to else "x.duplicate(i, None)"
+            )
+            self.code.add("continue")
+
+    def table_join(self, step: TableJoin, store: object) -> None:
+        row = self.variable()
+        key = self.held(step.key)
+        check = self.constant(part_of)
+        self.code.add(f"{row} = {self.constant(store)}.get({check}({key}))")
+        if step.kind == "inner":
+            with self.code.block(f"if {row} is None:"):
+                self.code.add("filtered += 1", "continue")
+        self.scope = self.scope.with_names({step.table: row})
+
+    # -- the end --------------------------------------------------------------------------------------
+
+    def row(self) -> str:
+        """The source of the row as it goes out: a dict, or the message's own line."""
+        if self.is_message:
+            return "x.line(i)"
+        return "{" + ", ".join(f"{name!r}: {source}" for name, source in self._fields.items()) + "}"
+
+    def set_row(self, fields: Mapping[str, str]) -> None:
+        """From here on the row has these fields, and no others."""
+        self._fields = dict(fields)
+        self.scope = Scope(fields)
+        self.is_message = False
+
+    def give_out(self, branches: tuple[Branch, ...]) -> None:
+        """Write the ways out; a row that none of them takes is filtered."""
+        if len(branches) == 1:
+            for step in branches[0].steps:
+                self.step(step)
+            self.code.add(f"out0({self.row()})", "out += 1")
+            return
+        rows = [self._branch(branch) for branch in branches]
+        taken = " and ".join(f"{row} is None" for row in rows)
+        with self.code.block(f"if {taken}:"):
+            self.code.add("filtered += 1", "continue")
+        self.code.add("out += 1")
+        for number, row in enumerate(rows):
+            with self.code.block(f"if {row} is not None:"):
+                self.code.add(f"out{number}({row})")
+
+    def _branch(self, branch: Branch) -> str:
+        """One way out: its row in a variable, `None` where the branch does not take it."""
+        before = self.scope, self._fields, self.is_message
+        row = self.variable()
+        self.code.add(f"{row} = None")
+        depth = self.code.depth
+        for step in branch.steps:
+            if isinstance(step, Filter):
+                self.code.open(f"if {self.condition(step.condition)}:")
+            else:
+                self.map(step)
+        self.code.add(f"{row} = {self.row()}")
+        self.code.close_to(depth)
+        self.scope, self._fields, self.is_message = before
+        return row
+
+    def step(self, step: Filter | Map) -> None:
+        """A step that any place of a pipeline may have."""
+        if isinstance(step, Filter):
+            self.filter(step)
+        else:
+            self.map(step)

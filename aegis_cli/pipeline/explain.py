@@ -1,0 +1,92 @@
+"""What a pipeline does, in words: its steps in their order, and the fields that are read of each topic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aegis_cli.pipeline.definition import (
+    Aggregate,
+    Branch,
+    Dedup,
+    Filter,
+    FlatMap,
+    Map,
+    Sink,
+    Step,
+    StreamJoin,
+    TableJoin,
+    Time,
+    Window,
+)
+from aegis_cli.pipeline.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The steps, each with its kind and what it does, and the fields read by topic."""
+
+    name: str
+    steps: list[tuple[str, str]]
+    fields: dict[str, list[str]]
+    state: list[str]
+
+
+def explanation(program: Program) -> Explanation:
+    """Explain a compiled pipeline."""
+    definition = program.definition
+    source = definition.source
+    steps = [("source", source.name if source.kind == "topic" else f"{source.kind} {source.name}".strip())]
+    steps += [
+        (f"table {table.name}", f"newest row by {table.key.text} of topic {table.topic}")
+        for table in definition.tables.values()
+    ]
+    steps += [_step(step) for step in definition.steps]
+    steps += [line for branch in definition.branches for line in _branch(branch)]
+    fields = {topic: list(feed.fields) for topic, feed in program.feeds.items()}
+    return Explanation(definition.name, steps, fields, list(program.stores))
+
+
+def _branch(branch: Branch) -> list[tuple[str, str]]:
+    return [*(_step(step) for step in branch.steps), ("sink", _sink(branch.sink))]
+
+
+def _sink(sink: Sink) -> str:
+    table = f", table {sink.table}" if sink.table else ""
+    key = f", key {', '.join(sink.key)}" if sink.key else ""
+    return f"{sink.kind} {sink.name}".strip() + table + key
+
+
+def _step(step: Step) -> tuple[str, str]:
+    if isinstance(step, Filter):
+        return "filter", step.condition.text
+    if isinstance(step, Map):
+        return "map", ", ".join(f"{name} = {text.text}" for name, text in step.fields.items())
+    if isinstance(step, FlatMap):
+        return "flat_map", f"{step.name} of {step.items.text}"
+    if isinstance(step, Time):
+        what = "the time of the append" if step.field is None else step.field.text
+        return "time", f"{what}, watermark {step.watermark_ms} ms behind"
+    if isinstance(step, Dedup):
+        return "dedup", f"{', '.join(text.text for text in step.key)} within {step.within_ms} ms"
+    if isinstance(step, TableJoin):
+        return "join", f"{step.kind} with table {step.table} by {step.key.text}"
+    if isinstance(step, StreamJoin):
+        return "join", f"{step.kind} with topic {step.topic} by {step.key.text} within {step.within_ms} ms"
+    assert isinstance(step, Aggregate)
+    calls = ", ".join(
+        f"{name} = {call.name}({', '.join(text.text for text in call.arguments)})"
+        for name, call in step.results.items()
+    )
+    groups = ", ".join(step.group_by) or "all records together"
+    return "aggregate", f"{calls}; by {groups}; {_window(step.window)}"
+
+
+def _window(window: Window | None) -> str:
+    if window is None:
+        return "no window, each record gives its group out anew"
+    if window.kind == "count":
+        return f"windows of {window.count} records"
+    kind = f"{window.kind} windows of {window.size_ms} ms"
+    every = f" every {window.advance_ms} ms" if window.kind == "hopping" else ""
+    late = f", revised for {window.allow_late_ms} ms" if window.allow_late_ms else ""
+    return kind + every + late

@@ -1,0 +1,86 @@
+"""How the messages of one source are decoded: of each only the fields that the pipeline reads.
+
+Promises: a message that does not decode is one `RecordError` in its place and disturbs no other; what is not
+read is skipped at native speed and never becomes an object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from aegis_cli.pipeline.errors import RecordError
+
+_TYPES: dict[str, Any] = {
+    "any": Any,
+    "string": str | None,
+    "long": int | None,
+    "double": float | None,
+    "boolean": bool | None,
+}
+
+
+class Feed:
+    """Decodes lines into rows: the field of number 0 is the attribute `f0`, and so on."""
+
+    def __init__(self, fields: Iterable[str], schema: Mapping[str, str] | None = None) -> None:
+        types = schema or {}
+        self.fields = list(dict.fromkeys([*fields, *types]))
+        slots = [f"f{number}" for number in range(len(self.fields))]
+        # A row is forgotten before the next chunk is read, and refers to nothing that refers to it.
+        row = msgspec.defstruct(
+            "Row",
+            [
+                (slot, _TYPES[types.get(name, "any")], None)
+                for slot, name in zip(slots, self.fields, strict=True)
+            ],
+            rename=dict(zip(slots, self.fields, strict=True)),
+            gc=False,
+        )
+        self._decoder = msgspec.json.Decoder(row)
+
+    def rows(self, lines: bytes) -> list[Any]:
+        """One row a line, or a `RecordError` where a line is none."""
+        try:
+            return self._decoder.decode_lines(lines)
+        except (msgspec.DecodeError, RecursionError):
+            return [self._row(line) for line in lines.split(b"\n")[:-1]]
+
+    def _row(self, line: bytes) -> object:
+        try:
+            return self._decoder.decode(line)
+        except RecursionError:
+            return RecordError("it is nested too deeply")
+        except msgspec.DecodeError as error:
+            return RecordError(self._reason(str(error), line))
+
+    def _reason(self, text: str, line: bytes) -> str:
+        if line[:1] != b"{":
+            return "it is no JSON object"
+        for slot, name in enumerate(self.fields):
+            text = text.replace(f"$.f{slot}`", f"$.{name}`")
+        return text[:1].lower() + text[1:]
+
+
+class WholeFeed:
+    """Decodes lines into dicts, for a table, whose rows are kept as they are."""
+
+    fields = ("all",)
+
+    def __init__(self) -> None:
+        self._decoder = msgspec.json.Decoder(dict[str, Any])
+
+    def rows(self, lines: bytes) -> list[Any]:
+        """One dict a line, or a `RecordError` where a line is no object."""
+        try:
+            return self._decoder.decode_lines(lines)
+        except (msgspec.DecodeError, RecursionError):
+            return [self._row(line) for line in lines.split(b"\n")[:-1]]
+
+    def _row(self, line: bytes) -> object:
+        try:
+            return self._decoder.decode(line)
+        except (msgspec.DecodeError, RecursionError) as error:
+            return RecordError("it is no JSON object" if line[:1] != b"{" else str(error))

@@ -1,0 +1,192 @@
+"""The aggregate step as Python source: into which groups a record goes, and what a closed group gives out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any
+
+from aegis_cli.pipeline.aggregate import Layout, plan_aggregates
+from aegis_cli.pipeline.chain import Chain
+from aegis_cli.pipeline.code import Code
+from aegis_cli.pipeline.definition import Aggregate, Branch, Definition, Filter, Map, Step
+from aegis_cli.pipeline.errors import PipelineFileError
+from aegis_cli.pipeline.expression import Constants
+from aegis_cli.pipeline.scope import Scope
+from aegis_cli.pipeline.turn import Turn
+from aegis_cli.pipeline.windows.kinds import open_windows
+from aegis_cli.pipeline.windows.windows import Closed, Windows
+
+_SIMPLE_KINDS = ("tumbling",)
+
+
+class Grouping:
+    """The one aggregate of a pipeline: its windows, and the source that works on them."""
+
+    def __init__(self, definition: Definition, step: Aggregate, constants: Constants) -> None:
+        self.definition = definition
+        self.step = step
+        self._constants = constants
+        self._layout: Layout = plan_aggregates(step.results, path=definition.path)
+        self.windows: Windows = open_windows(
+            step.window, self._layout, pipeline=definition.name, groups_max=definition.groups_max
+        )
+        window = step.window
+        self.closes_by_time = window is not None and window.kind != "count"
+        self._inlined = window is not None and window.kind in _SIMPLE_KINDS and not window.allow_late_ms
+        # Whether a record can make a group come out at once.
+        self._comes_out_at_once = not self.closes_by_time or (window is not None and window.allow_late_ms > 0)
+        self._finish: Callable[[Iterable[Closed], Turn], None] = _nothing
+
+    def finish(self, closed: Iterable[Closed], turn: Turn) -> None:
+        """Give groups out."""
+        self._finish(closed, turn)
+
+    # -- the source of the main function --------------------------------------------------------------
+
+    def locals(self) -> list[str]:
+        """What the process function needs at hand."""
+        lines = [f"windows = {self._constants.name_of(self.windows)}", "next_end = windows.next_end_ms"]
+        lines += ["find, touch = windows.find, windows.touch"]
+        if self._inlined:
+            lines += ["groups, make = windows.groups.get, windows.make"]
+        return lines
+
+    def undo(self) -> list[str]:
+        """What follows a record that was refused."""
+        return ["windows.undo()"]
+
+    def write(self, chain: Chain) -> None:
+        """Take the row into its groups."""
+        code = chain.code
+        for name, text in self.step.group_by.items():
+            chain.scope = chain.scope.with_names({name: chain.held(text)})
+        arguments = [tuple(chain.held(text) for text in each.expressions) for each in self._layout.planned]
+        key = chain.key(list(self.step.group_by.values()))
+        if self._inlined:
+            self._write_tumbling(code, key, arguments)
+        else:
+            self._write_found(code, key, arguments)
+        code.add("out += 1")
+
+    def _write_tumbling(self, code: Code, key: str, arguments: list[tuple[str, ...]]) -> None:
+        window = self.step.window
+        assert window is not None
+        size, offset = window.size_ms, window.offset_ms
+        code.add(f"start = t - (t - {offset}) % {size}" if offset else f"start = t - t % {size}")
+        with code.block(f"if start + {size} <= closed:"):
+            code.add("x.late(i)", "continue")
+        code.add(f"key = {key}", "acc = groups((start, key))")
+        with code.block("if acc is None:"):
+            code.add("acc = make(start, key)", "next_end = windows.next_end_ms")
+        code.add(*self._check(arguments), *self._touch_and_update(arguments))
+
+    def _write_found(self, code: Code, key: str, arguments: list[tuple[str, ...]]) -> None:
+        code.add(f"found = find(t, {key}, closed)")
+        with code.block("if not found:"):
+            code.add("x.late(i)", "continue")
+        checks = self._check(arguments)
+        window = self.step.window
+        if checks and window is not None and window.kind == "hopping":
+            with code.block("for acc in found:"):
+                code.add(*checks)
+        with code.block("for acc in found:"):
+            code.add(*checks, *self._touch_and_update(arguments))
+        code.add("next_end = windows.next_end_ms")
+        if self._comes_out_at_once:
+            code.add(f"{self._constants.name_of(self._give_revised)}(x)")
+        if self.closes_by_time:
+            with code.block("if low >= next_end:"):
+                code.add("x.fire(low)", "next_end = windows.next_end_ms")
+
+    def _check(self, arguments: list[tuple[str, ...]]) -> list[str]:
+        return self._layout.check("acc", arguments, "t", self._constants)
+
+    def _touch_and_update(self, arguments: list[tuple[str, ...]]) -> list[str]:
+        update = self._layout.update("acc", arguments, "t", self._constants)
+        return ["if acc[0].is_clean:", "    touch(acc[0])", *update]
+
+    def _give_revised(self, turn: Turn) -> None:
+        revised = self.windows.revised()
+        if revised:
+            self._finish(revised, turn)
+
+    # -- the source of what comes out -----------------------------------------------------------------
+
+    def write_finish(self, steps: Iterable[Step], branches: tuple[Branch, ...]) -> str:
+        """Make the function that gives groups out; returns its source."""
+        code = Code()
+        names = self._result_names()
+        chain = Chain(code, self._constants, Scope(names), path=self.definition.path)
+        chain.is_message = False
+        code.open("def finish(closed, x):")
+        code.add("filtered = out = 0")
+        code.add(*(f"out{number} = x.outs[{number}].append" for number in range(len(branches))))
+        with code.block("for i, g in enumerate(closed):"):
+            with code.block("try:"):
+                code.add("acc = g.acc")
+                code.add(*self._result_lines())
+                chain.set_row(names)
+                for step in steps:
+                    if not isinstance(step, Filter | Map):
+                        raise PipelineFileError(
+                            self.definition.path, "only filter and map can follow an aggregate"
+                        )
+                    chain.step(step)
+                chain.give_out(branches)
+            with code.block("except RecordError as error:"):
+                code.add("x.refuse_result(g, error)")
+        source = code.text()
+        namespace = self._constants.namespace
+        exec(compile(source, f"<pipeline {self.definition.name}: results>", "exec"), namespace)
+        finish = namespace["finish"]
+        assert callable(finish)
+        self._finish = finish
+        return source
+
+    def _result_names(self) -> dict[str, str]:
+        """The fields of a result in their order, and the variables that hold them."""
+        names: list[str] = []
+        if self.step.window is not None:
+            names += ["window_start", "window_end"]
+        names += [*self.step.group_by, *self.step.results]
+        if self.step.window is not None and self.step.window.allow_late_ms:
+            names.append("revision")
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise PipelineFileError(
+                self.definition.path, f"the results have two fields '{doubled[0]}'", hint="rename one of them"
+            )
+        return {name: f"g{number}" for number, name in enumerate(names)}
+
+    def _result_lines(self) -> list[str]:
+        variables = iter(self._result_names().values())
+        lines = []
+        if self.step.window is not None:
+            text = self._constants.name_of(time_text)
+            lines += [
+                f"{next(variables)} = {text}(g.start_ms)",
+                f"{next(variables)} = {text}(g.end_ms)",
+            ]
+        lines += [f"{next(variables)} = g.key[{number}]" for number in range(len(self.step.group_by))]
+        results = ", ".join(next(variables) for _ in self.step.results)
+        lines.append(f"{results}, = {self._constants.name_of(self._layout.results)}(acc)")
+        lines += [f"{variable} = g.revision" for variable in variables]
+        return lines
+
+
+@lru_cache(maxsize=4096)
+def time_text(time_ms: int) -> str:
+    """A time as ISO 8601 in UTC, with milliseconds only where there are some."""
+    from datetime import UTC, datetime, timedelta
+
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)
+    spec = "milliseconds" if time_ms % 1000 else "seconds"
+    return moment.replace(tzinfo=None).isoformat(timespec=spec) + "Z"
+
+
+def _nothing(closed: Iterable[Closed], turn: Turn) -> None:
+    raise AssertionError("the function was not written")
+
+
+Row = dict[str, Any]

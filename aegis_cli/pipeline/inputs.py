@@ -1,0 +1,195 @@
+"""What a pipeline reads, in one order: the batches of all its places by the time of their append.
+
+Promise: two runs over the same messages see them in the same order, whether they were there at once or came
+bit by bit, since of what is there the oldest comes first, and of equally old ones that of the first topic and
+partition.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from storage.batch import Batch
+from storage.entry import Entry
+from storage.read_segment import ReadSegment
+from storage.reader import Gap, LogReader
+from storage.segment import index_path, segment_bases
+from storage.store import Store
+from storage.watch import Watch, open_watch
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Records of one place. `next_position` is the place's position when they are done.
+
+    `offsets` says where each one stands, `place` is what positions are kept by.
+    """
+
+    topic: str
+    partition: int
+    place: str
+    lines: bytes
+    offsets: Sequence[int]
+    append_time_ms: int
+    next_position: int
+
+
+class Inputs:
+    """The messages of several topics from `positions` on; to the end as it is now, with `once`.
+
+    A place without a position begins at its oldest message, or, with `from_end`, behind its newest; the
+    topics in `whole` always begin at their oldest one. With `ends`, places end there; others are not read.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        topics: Sequence[str],
+        positions: dict[str, int],
+        *,
+        once: bool,
+        from_end: bool = False,
+        whole: Sequence[str] = (),
+        ends: Mapping[str, int] | None = None,
+        records_max: int = 1 << 30,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._topics = sorted(topics)
+        self._positions = positions
+        self._once = once
+        self._from_end = from_end
+        self._whole = whole
+        self._ends = ends
+        self._records_max = records_max
+        self._on_gap = on_gap
+        self._places: dict[str, _Place] = {}
+        self._chunks: Iterator[Chunk] = iter(())
+        self._watch: Watch | None = None
+        self.look_around()
+
+    def look_around(self) -> None:
+        """Find partitions that were added, and what dead publishers committed and did not show."""
+        for name in self._topics:
+            topic = self._store.topic(name)
+            for number in range(topic.partitions):
+                key = f"{name}|{topic.topic_id.hex()}|{number}"
+                reader = self._store.reader(name, number)
+                if key in self._places or (self._ends is not None and key not in self._ends):
+                    continue
+                start = self._positions.get(key)
+                if start is None:
+                    from_end = self._from_end and name not in self._whole
+                    start = reader.end_offset if from_end else reader.start_offset
+                    self._positions[key] = start
+                end = reader.end_offset if self._once else None
+                if self._ends is not None:
+                    end = self._ends[key]
+                self._places[key] = _Place(key, reader, start, end)
+
+    def take(self) -> Chunk | None:
+        """The next chunk, or `None` where nothing is there (yet)."""
+        while True:
+            chunk = next(self._chunks, None)
+            if chunk is not None:
+                return chunk
+            place = self._oldest()
+            if place is None:
+                return None
+            batch = place.pop()
+            if isinstance(batch, Gap):
+                self._positions[place.key] = batch.end_offset
+                if self._on_gap is not None:
+                    self._on_gap(batch)
+            elif batch is not None:
+                self._chunks = self._pieces(place, batch)
+
+    def _oldest(self) -> _Place | None:
+        oldest, oldest_ms = None, 0
+        for place in self._places.values():
+            append_time_ms = place.head_time_ms()
+            if append_time_ms is not None and (oldest is None or append_time_ms < oldest_ms):
+                oldest, oldest_ms = place, append_time_ms
+        return oldest
+
+    def _pieces(self, place: _Place, batch: Batch) -> Iterator[Chunk]:
+        for piece in batch.pieces(self._records_max):
+            yield Chunk(
+                piece.topic,
+                piece.partition,
+                place.key,
+                piece.lines,
+                piece.offsets(),
+                piece.append_time_ms,
+                piece.last_offset + 1,
+            )
+
+    def lag(self) -> int:
+        """How many messages are there that were not taken yet."""
+        return sum(
+            max(0, place.reader.end_offset - self._positions[place.key]) for place in self._places.values()
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will come any more, once `take` finds nothing."""
+        return self._once
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Wait until something may be there; says whether that is so."""
+        if self._watch is None:
+            self._watch = open_watch()
+        for place in self._places.values():
+            directory = place.reader.directory
+            newest = segment_bases(directory)[-1:]
+            self._watch.add(directory, [index_path(directory, base) for base in newest])
+        # The watch stands before this look, so that nothing which comes after it is missed.
+        if self._oldest() is not None:
+            return True
+        self._watch.wait(timeout_seconds)
+        return self._oldest() is not None
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+
+class _Place:
+    """One partition: its entries that were found and not taken yet."""
+
+    def __init__(self, key: str, reader: LogReader, start: int, end: int | None) -> None:
+        self.key = key
+        self.reader = reader
+        self._cursor = reader.cursor(start)
+        self._start = start
+        self._end = end
+        self._found: deque[tuple[ReadSegment, Entry] | Gap] = deque()
+
+    def head_time_ms(self) -> int | None:
+        """The append time of the next batch; a gap is taken at once. `None` where nothing is there."""
+        if not self._found and not self._find():
+            return None
+        head = self._found[0]
+        return 0 if isinstance(head, Gap) else head[1].append_time_ms
+
+    def _find(self) -> bool:
+        taken = self._cursor.take(self._end)
+        if taken is None:
+            return False
+        if isinstance(taken, Gap):
+            self._found.append(taken)
+        else:
+            self._found.extend((taken.segment, entry) for entry in taken.entries)
+        return True
+
+    def pop(self) -> Batch | Gap | None:
+        head = self._found.popleft()
+        if isinstance(head, Gap):
+            return head
+        batch = self.reader.batch(*head)
+        if isinstance(batch, Gap):
+            return batch
+        return batch.between(self._start, 1 << 63 if self._end is None else self._end)

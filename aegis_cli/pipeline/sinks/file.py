@@ -1,0 +1,62 @@
+"""A file as a sink: the commit says how long it is, and what lies behind that is cut off by the next run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from aegis_cli.pipeline.errors import SinkError
+from aegis_cli.pipeline.outgoing import Outgoing, pieces
+from aegis_cli.pipeline.sinks.sink import Rows
+from aegis_cli.pipeline.state import Facts
+from storage import files
+from storage.files import Sync
+from storage.lock import holder_of
+
+
+class FileSink:
+    """Appends JSON lines to the file at `path`, which is locked for the run. Raises `SinkError`."""
+
+    def __init__(self, path: str, *, pipeline: str) -> None:
+        self._pipeline = pipeline
+        place = Path(path).resolve()
+        self.path = str(place)
+        existed = place.exists()
+        self._fd = files.open_file(self.path, create=True)
+        self._end_bytes = 0
+        if not files.try_lock(self._fd):
+            holder = holder_of(self._fd)
+            files.close_file(self._fd)
+            raise SinkError(pipeline, f"file {path}", f"{holder} writes to it")
+        if not existed:
+            # The commit speaks of a file that a power cut must not take away.
+            files.sync_directory(str(place.parent), Sync.OUTPUT_FILE)
+
+    def open(self, facts: Facts) -> None:
+        size_bytes = os.fstat(self._fd).st_size
+        # What stood in the file before the first commit of the pipeline stays.
+        committed = facts.files.setdefault(self.path, size_bytes)
+        if size_bytes < committed:
+            reason = f"it has {size_bytes} bytes, and {committed} were committed"
+            raise SinkError(self._pipeline, f"file {self.path}", reason)
+        files.truncate(self._fd, committed)
+        self._end_bytes = committed
+
+    def prepare(self, rows: Rows, outgoing: Outgoing, facts: Facts) -> int:
+        count = 0
+        for some in rows.values():
+            for lines, size in pieces(some) if some else ():
+                files.write_at(self._fd, lines, self._end_bytes)
+                self._end_bytes += len(lines)
+                count += size
+        if count:
+            # A commit that says how long the file is must not outlive what it speaks of.
+            files.sync(self._fd, Sync.OUTPUT_FILE, self.path)
+        facts.files[self.path] = self._end_bytes
+        return count
+
+    def finish(self, facts: Facts) -> None:
+        """Nothing to do: the file was written before."""
+
+    def close(self) -> None:
+        files.close_file(self._fd)

@@ -1,0 +1,32 @@
+"""What the engine asks of a sink.
+
+A sink inside of the store adds its rows to the commit. One outside is brought up to date around it: a file is
+written and synced before the commit, which says how long it is; what a table gets is in the commit, and
+brought there after it, together with the number of the commit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from aegis_cli.pipeline.outgoing import Outgoing
+from aegis_cli.pipeline.state import Facts
+
+# Rows by the partition of the source that they come from; of one partition in order.
+Rows = dict[int, list[Any]]
+
+
+class Sink(Protocol):
+    """One way out of a pipeline."""
+
+    def open(self, facts: Facts) -> None:
+        """Begin where the last commit left off: bring there what is missing, cut off what is too much."""
+
+    def prepare(self, rows: Rows, outgoing: Outgoing, facts: Facts) -> int:
+        """Before the commit: take the rows, and say in `facts` what it shall remember; returns how many."""
+
+    def finish(self, facts: Facts) -> None:
+        """After the commit."""
+
+    def close(self) -> None:
+        """Give back what is open."""

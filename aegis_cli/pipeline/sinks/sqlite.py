@@ -1,0 +1,147 @@
+"""A table of a SQLite database as a sink.
+
+Rows are part of the commit in the store, under its number; after it they go into the table in one transaction
+of the database with that number, which tells a later run whether they are there.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from aegis_cli.pipeline import definition
+from aegis_cli.pipeline.errors import SinkError
+from aegis_cli.pipeline.outgoing import Outgoing
+from aegis_cli.pipeline.sinks.sink import Rows
+from aegis_cli.pipeline.state import Facts
+from storage import files
+
+if TYPE_CHECKING:
+    pass
+
+_PROGRESS = "aegis_pipelines"
+_BUSY_SECONDS = 30.0
+_INT64 = range(-(2**63), 2**63)
+
+
+class SqliteSink:
+    """Writes rows into a table, which is made with the columns of the first row. Raises `SinkError`.
+
+    With a key, a later row replaces the earlier one of that key.
+    """
+
+    def __init__(self, sink: definition.Sink, *, pipeline: str, number: int) -> None:
+        import sqlite3
+
+        self._sink = sink
+        self._pipeline = pipeline
+        # A pipeline may have several tables, and each commits by itself.
+        self._slot = f"{number}"
+        self._columns: list[str] | None = None
+        try:
+            self._database = sqlite3.connect(sink.name, timeout=_BUSY_SECONDS, isolation_level=None)
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._database.execute(
+                f"CREATE TABLE IF NOT EXISTS {_PROGRESS} "
+                "(pipeline TEXT, sink TEXT, number INTEGER NOT NULL, PRIMARY KEY (pipeline, sink))"
+            )
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _error(self, error: Exception) -> SinkError:
+        return SinkError(self._pipeline, f"SQLite database {self._sink.name}", str(error))
+
+    def open(self, facts: Facts) -> None:
+        self.finish(facts)
+
+    def prepare(self, rows: Rows, outgoing: Outgoing, facts: Facts) -> int:
+        everything = [row for some in rows.values() for row in some]
+        if everything and type(everything[0]) is bytes:
+            everything = [json.loads(line) for line in everything]
+        if everything:
+            facts.pending[self._slot] = everything
+        return len(everything)
+
+    def finish(self, facts: Facts) -> None:
+        import sqlite3
+
+        rows = facts.pending.get(self._slot)
+        if not rows:
+            return
+        files.step("pipeline.table")
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                if self._done() < facts.number:
+                    self._write(rows)
+                    self._database.execute(
+                        f"INSERT OR REPLACE INTO {_PROGRESS} VALUES (?, ?, ?)",
+                        (self._pipeline, self._slot, facts.number),
+                    )
+                files.step("pipeline.table_written")
+                self._database.execute("COMMIT")
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+        files.step("pipeline.table_committed")
+
+    def _done(self) -> int:
+        found = self._database.execute(
+            f"SELECT number FROM {_PROGRESS} WHERE pipeline = ? AND sink = ?", (self._pipeline, self._slot)
+        ).fetchone()
+        return -1 if found is None else int(found[0])
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if not isinstance(row, dict):
+                raise SinkError(self._pipeline, f"table {self._sink.table}", "a row is no object")
+            self._ensure_columns(row)
+        assert self._columns is not None
+        names = ", ".join(_quoted(name) for name in self._columns)
+        marks = ", ".join("?" for _ in self._columns)
+        verb = "INSERT OR REPLACE" if self._sink.key else "INSERT"
+        self._database.executemany(
+            f"{verb} INTO {_quoted(self._sink.table)} ({names}) VALUES ({marks})",
+            [[_stored(row.get(name)) for name in self._columns] for row in rows],
+        )
+
+    def _ensure_columns(self, row: dict[str, Any]) -> None:
+        """Make the table, or columns of it that this row is the first to have."""
+        table = _quoted(self._sink.table)
+        if self._columns is None:
+            self._columns = self._existing()
+            if not self._columns:
+                columns = list(dict.fromkeys([*self._sink.key, *row]))
+                key = ", ".join(_quoted(name) for name in self._sink.key)
+                body = ", ".join(_quoted(name) for name in columns) + (
+                    f", PRIMARY KEY ({key})" if key else ""
+                )
+                self._database.execute(f"CREATE TABLE {table} ({body})")
+                self._columns = columns
+        for name in row:
+            if name not in self._columns:
+                self._database.execute(f"ALTER TABLE {table} ADD COLUMN {_quoted(name)}")
+                self._columns.append(name)
+
+    def _existing(self) -> list[str]:
+        return [
+            str(row[1]) for row in self._database.execute(f"PRAGMA table_info({_quoted(self._sink.table)})")
+        ]
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _stored(value: Any) -> Any:
+    """A value as SQLite stores it: lists and objects as JSON text, integers beyond 64 bits as text."""
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if isinstance(value, int) and value not in _INT64:
+        return str(value)
+    return value

@@ -1,0 +1,178 @@
+"""What a pipeline makes of its input between two commits: rows for its sinks, records put aside, the account.
+
+The generated functions (`aegis_cli.pipeline.program`) work on a `Turn`; it is emptied by each commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import json
+
+from aegis_cli.pipeline.account import Account
+from aegis_cli.pipeline.definition import OnError
+from aegis_cli.pipeline.errors import RecordError, RecordRefusedError, TooManyRefusedError
+
+# Below every event time there is.
+NEVER_MS = -(1 << 62)
+# A share of refused records means something only from here on.
+_RATIO_RECORDS_MIN = 100
+
+
+@dataclass(slots=True)
+class Aside:
+    """A record that is put aside: its line as it came, and why, if there is a reason to tell."""
+
+    line: bytes
+    place: str
+    reason: str | None = None
+
+
+class Partition:
+    """A partition of the source as the pipeline knows it: the highest event time that it gave."""
+
+    __slots__ = ("high_ms", "idle", "number", "seen")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.high_ms = NEVER_MS
+        self.seen = False
+        self.idle = False
+
+
+class Turn:
+    """The working state of a run. `outs` has a list of rows for each sink, of the partition in work."""
+
+    def __init__(self, pipeline: str, sinks: int, on_error: OnError, *, bound_ms: int) -> None:
+        self.pipeline = pipeline
+        self.account = Account()
+        self.partitions: dict[int, Partition] = {}
+        self.closed_ms = NEVER_MS
+        self.others_ms = NEVER_MS
+        self.now_ms = 0
+        self.outs: list[list[Any]] = [[] for _ in range(sinks)]
+        self.asides: dict[str, list[Aside]] = {}
+        self.rows: list[dict[int, list[Any]]] = [{} for _ in range(sinks)]
+        self._on_error = on_error
+        self._bound_ms = bound_ms
+        self._lines: list[bytes] = []
+        self._raw = b""
+        self._offsets: Any = ()
+        self._topic = ""
+        self._partition = 0
+        self.late_to: str | None = None
+        self.fire: Callable[[int], None] = _nothing_to_fire
+
+    # -- one batch ------------------------------------------------------------------------------------
+
+    def begin(self, topic: str, partition: int, raw: bytes, offsets: Any, append_time_ms: int) -> None:
+        """What is processed next is a batch of this partition; `raw` are its lines."""
+        self._topic, self._partition = topic, partition
+        self._raw, self._lines, self._offsets = raw, [], offsets
+        self.now_ms = append_time_ms
+
+    def turn_to(self, number: int) -> Partition:
+        """Let rows go to those of this partition of the source, whose state is returned."""
+        for position, rows in enumerate(self.rows):
+            self.outs[position] = rows.setdefault(number, [])
+        partition = self.partitions.get(number)
+        if partition is None:
+            partition = self.partitions[number] = Partition(number)
+        partition.seen = True
+        partition.idle = False
+        marks = [
+            each.high_ms for each in self.partitions.values() if each is not partition and holds_back(each)
+        ]
+        self.others_ms = min(marks) - self._bound_ms if marks else 1 << 62
+        return partition
+
+    def line(self, index: int) -> bytes:
+        """The line of a record of the batch."""
+        if not self._lines:
+            self._lines = self._raw.split(b"\n")
+        return self._lines[index]
+
+    def place(self, index: int) -> str:
+        """Where a record of the batch stands, in words."""
+        return f"{self._topic}/{self._partition}@{self._offsets[index]}"
+
+    # -- records that do not go on --------------------------------------------------------------------
+
+    def late(self, index: int) -> None:
+        self.account.late += 1
+        if self.late_to is not None:
+            self._put_aside(self.late_to, index)
+
+    def duplicate(self, index: int, to: str | None) -> None:
+        self.account.deduped += 1
+        if to is not None:
+            self._put_aside(to, index)
+
+    def refuse(self, index: int, error: RecordError) -> None:
+        """Put a record aside that cannot be processed. Raises `RecordRefusedError`, `TooManyRefusedError`."""
+        action = self._on_error
+        reason = str(error)
+        if action.action == "stop":
+            raise StoppedAt(index, RecordRefusedError(self.pipeline, self.place(index), reason))
+        account = self.account
+        seen = account.records_in + index + 1
+        ratio = action.max_ratio
+        if ratio is not None and seen >= _RATIO_RECORDS_MIN and account.dead + 1 > ratio * seen:
+            raise StoppedAt(index, TooManyRefusedError(self.pipeline, account.dead + 1, seen, ratio, reason))
+        account.dead += 1
+        if action.topic is not None:
+            self._put_aside(action.topic, index, reason)
+
+    def refuse_result(self, group: Any, error: RecordError) -> None:
+        """A result that cannot be given out; no record stands for it, so the account knows nothing of it.
+
+        Raises `RecordRefusedError` where the pipeline stops at errors: nothing since the last commit counts.
+        """
+        reason = f"the result of group {list(group.key)}: {error}"
+        if self._on_error.action == "stop":
+            raise RecordRefusedError(self.pipeline, self._topic, reason)
+        if self._on_error.topic is not None:
+            line = json.encode({"key": group.key, "start_ms": group.start_ms, "end_ms": group.end_ms})
+            self.asides.setdefault(self._on_error.topic, []).append(Aside(line, self._topic, reason))
+
+    def _put_aside(self, topic: str, index: int, reason: str | None = None) -> None:
+        self.asides.setdefault(topic, []).append(Aside(self.line(index), self.place(index), reason))
+
+    # -- commits --------------------------------------------------------------------------------------
+
+    @property
+    def low_ms(self) -> int:
+        """The watermark: the least of all partitions that ever had records."""
+        marks = [each.high_ms for each in self.partitions.values() if holds_back(each)]
+        return min(marks) - self._bound_ms if marks else NEVER_MS
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not self.asides and not any(rows for out in self.rows for rows in out.values())
+
+    def clear(self) -> None:
+        """Begin with nothing to write."""
+        for out in self.rows:
+            out.clear()
+        self.asides.clear()
+
+
+class StoppedAt(Exception):
+    """Processing ends at a record of the batch, before it; `cause` says why."""
+
+    def __init__(self, index: int, cause: RecordRefusedError | TooManyRefusedError) -> None:
+        super().__init__(str(cause))
+        self.index = index
+        self.cause = cause
+
+
+def holds_back(partition: Partition) -> bool:
+    """Whether the watermark waits for a partition."""
+    return partition.seen and not partition.idle
+
+
+def _nothing_to_fire(low_ms: int) -> None:
+    raise AssertionError("no window is open")

@@ -1,0 +1,136 @@
+"""Checking that a sink holds what the history gives: the pipeline is run again in memory, and compared.
+
+What is kept is read from the beginning to where the pipeline's last commit got, and what comes out is held
+against the topic that it was written to, message by message in each partition. Nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from aegis_cli.pipeline.definition import Definition
+from aegis_cli.pipeline.errors import PipelineError
+from aegis_cli.pipeline.inputs import Inputs
+from aegis_cli.pipeline.outgoing import Outgoing
+from aegis_cli.pipeline.program import Program
+from aegis_cli.pipeline.sinks.topic import TopicSink
+from aegis_cli.pipeline.state import Facts, look
+from storage.reader import Gap
+from storage.store import Store
+
+_SHOWN_MAX = 100
+
+
+class UnverifiableError(PipelineError):
+    """What a pipeline wrote cannot be compared with its history."""
+
+    def __init__(self, pipeline: str, reason: str) -> None:
+        self.pipeline = pipeline
+        self.reason = reason
+        super().__init__(f"pipeline '{pipeline}' cannot be verified: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """How many messages were compared, and where they differ: the first differences, in words."""
+
+    compared: int
+    differences: list[str]
+
+
+def verify_pipeline(store: Store, definition: Definition, *, message_bytes_max: int) -> Verified:
+    """Compare what the topics of a pipeline's sinks hold with what its history gives.
+
+    Raises `UnverifiableError` where a sink is no topic, where the beginning of the history was removed, or
+    where windows were given out by hand and more came since; `PipelineNotFoundError`.
+    """
+    _, state = look(store, definition.name)
+    facts = state.facts
+    _check(definition, facts)
+    expected = _Expected(store, definition, facts, message_bytes_max=message_bytes_max)
+    differences: list[str] = []
+    compared = 0
+    for (topic, partition), wanted in expected.lines().items():
+        found = _lines(store, topic, partition)
+        for number, (want, have) in enumerate(zip_longest(wanted, found)):
+            compared += 1
+            if want != have and len(differences) < _SHOWN_MAX:
+                differences.append(
+                    f"{topic}/{partition}, message {number + 1}: {_shown(have)}, expected {_shown(want)}"
+                )
+    return Verified(compared, differences)
+
+
+def _check(definition: Definition, facts: Facts) -> None:
+    if any(branch.sink.kind != "topic" for branch in definition.branches):
+        raise UnverifiableError(definition.name, "only what is written to topics can be compared")
+    if definition.source.kind != "topic":
+        raise UnverifiableError(definition.name, "its source is no topic, and leaves no history")
+    if facts.flushes > 1 or (facts.flushes == 1 and not facts.flushed_last):
+        raise UnverifiableError(definition.name, "windows were given out by --flush, and records came since")
+
+
+class _Expected:
+    """What the history gives."""
+
+    def __init__(self, store: Store, definition: Definition, facts: Facts, *, message_bytes_max: int) -> None:
+        self._store = store
+        self._facts = facts
+        self._program = Program(definition)
+        self._sinks = [
+            TopicSink(store, branch.sink, pipeline=definition.name, message_bytes_max=message_bytes_max)
+            for branch in definition.branches
+        ]
+        self._found: dict[tuple[str, int], list[bytes]] = {
+            (branch.sink.name, partition): []
+            for branch in definition.branches
+            for partition in range(store.topic(branch.sink.name).partitions)
+        }
+
+    def lines(self) -> dict[tuple[str, int], list[bytes]]:
+        """All messages of the sinks, by topic and partition."""
+        program, turn = self._program, self._program.turn()
+        inputs = Inputs(
+            self._store,
+            [program.definition.source.name, *program.side_topics],
+            {},
+            once=True,
+            ends=self._facts.positions,
+            on_gap=self._refuse_gap,
+        )
+        while (chunk := inputs.take()) is not None:
+            turn.begin(chunk.topic, chunk.partition, chunk.lines, chunk.offsets, chunk.append_time_ms)
+            partition = turn.turn_to(chunk.partition)
+            rows = program.feeds[chunk.topic].rows(chunk.lines)
+            program.process(chunk.topic, rows, partition, turn)
+            self._take(turn.rows)
+            turn.clear()
+        if self._facts.flushed_last:
+            program.flush(turn)
+            self._take(turn.rows)
+        return self._found
+
+    def _refuse_gap(self, gap: Gap) -> None:
+        place = f"{gap.topic}/{gap.partition}, offsets {gap.first_offset} to {gap.end_offset - 1}"
+        raise UnverifiableError(self._program.definition.name, f"{place}: {gap.reason}")
+
+    def _take(self, rows_of_sinks: list[dict[int, list[object]]]) -> None:
+        outgoing = Outgoing(self._store)
+        for sink, rows in zip(self._sinks, rows_of_sinks, strict=True):
+            sink.prepare(rows, outgoing, Facts())
+        for append in outgoing.appends():
+            found = self._found[append.topic, append.partition]
+            for batch in append.batches:
+                found += batch.lines.split(b"\n")[:-1]
+
+
+def _lines(store: Store, topic: str, partition: int) -> Iterator[bytes]:
+    for batch in store.reader(topic, partition).batches():
+        if not isinstance(batch, Gap):
+            yield from batch.values()
+
+
+def _shown(line: bytes | None) -> str:
+    return "nothing" if line is None else line.decode("utf-8", "replace")[:200]

@@ -1,0 +1,37 @@
+"""A pipeline's file, from the words of a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from aegis_cli.exits import UsageError
+
+if TYPE_CHECKING:
+    from aegis_cli.pipeline.definition import Definition
+
+
+def load_pipeline(file: str, variables: list[str] | None) -> Definition:
+    """The pipeline of a file, with the values of `--set`. Raises `UsageError`."""
+    from aegis_cli.pipeline.reading import load
+
+    settings = {}
+    for variable in variables or ():
+        key, equals, value = variable.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set is {variable!r}; write it as NAME=VALUE")
+        settings[key] = value
+    with understood():
+        return load(file, settings=settings)
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """A file that is not understood is a use that cannot be carried out."""
+    from aegis_cli.pipeline.errors import PipelineFileError
+
+    try:
+        yield
+    except PipelineFileError as error:
+        raise UsageError(str(error)) from error
