@@ -19,6 +19,8 @@ NAMES_MAX = 100
 _FIELD_CHARACTERS_MAX = 249
 _DURATION_CHARACTERS_MAX = 64
 _DIGITS_MAX = 18
+# What expressions take for values and not for fields, beside Python's own words.
+_VALUES = frozenset(("null", "true", "false"))
 
 _PART = re.compile(r"([0-9.]+)\s*([A-Za-z]+)\s*")
 _UNITS = {
@@ -60,7 +62,8 @@ def path(node: Node, *, what: str) -> str:
 
 def is_plain_name(name: str) -> bool:
     """Whether an expression can mean a field by `name` itself."""
-    return name.isidentifier() and not keyword.iskeyword(name) and len(name) <= _FIELD_CHARACTERS_MAX
+    is_word = keyword.iskeyword(name) or name in _VALUES
+    return name.isidentifier() and not is_word and len(name) <= _FIELD_CHARACTERS_MAX
 
 
 def plain_name(node: Node, *, what: str, example: str) -> str:
