@@ -15,6 +15,8 @@ import msgspec
 from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.definition import Branch, Case, Definition, Sink
 from aegis_cli.pipeline.errors import PipelineError
+from aegis_cli.pipeline.program import Program
+from aegis_cli.pipeline.reading.routes import label
 from aegis_cli.pipeline.run import CrashedError, RunOptions, run_pipeline
 from storage.batch import RecordBatch
 from storage.store import Append, Store
@@ -39,43 +41,45 @@ class Outcome:
 
 def run_case(definition: Definition, case: Case) -> Outcome:
     """Run one case."""
-    definition = _in_topics(definition)
+    definition, topics = _in_topics(definition)
     temporary = tempfile.TemporaryDirectory(prefix="aegis-test-")
     with temporary as directory, Store(directory, create=True) as store:
-        names = [definition.source.name, *(table.topic for table in definition.tables.values()), *case.given]
-        for name in dict.fromkeys(names):
+        given = {topics.get(name, name): records for name, records in case.given.items()}
+        for name in dict.fromkeys([*Program(definition).processes, *given]):
             store.create_topic(name, TopicSettings(), if_not_exists=True)
-        for name, records in case.given.items():
+        for name, records in given.items():
             _publish(store, name, records)
         try:
             account = _run(store, definition, case)
         except PipelineError as error:
             return Outcome(case.name, case.line, [str(error)], None)
         differences = [
-            line for name, expected in case.expect.items() for line in _compare(store, name, expected)
+            line
+            for name, expected in case.expect.items()
+            for line in _compare(store, topics.get(name, name), expected)
         ]
         if not account.balances:
             differences.append(f"the account does not balance: {account}")
         return Outcome(case.name, case.line, differences, account)
 
 
-def _in_topics(definition: Definition) -> Definition:
-    """The same pipeline with all results in topics of the sinks' names: a test writes nowhere else."""
-    branches = tuple(
-        Branch(steps=branch.steps, sink=replace(branch.sink, kind="topic", name=sink_name(branch.sink)))
-        for branch in definition.branches
-    )
-    source = replace(definition.source, kind="topic", name=definition.source.name or "stdin")
-    return replace(definition, branches=branches, source=source)
+def _in_topics(definition: Definition) -> tuple[Definition, dict[str, str]]:
+    """The same pipeline with a topic as source and as each sink, since a test writes nowhere else.
 
-
-def sink_name(sink: Sink) -> str:
-    """By what name `expect` calls a sink: the topic, the table, `stdout`, or the file's own name."""
-    if sink.kind == "topic":
-        return sink.name
-    if sink.table:
-        return sink.table
-    return "stdout" if sink.kind == "stdout" else sink.name.rpartition("/")[2]
+    Returns also which topic stands for what a case calls by another name: a file, stdin.
+    """
+    names: dict[str, str] = {}
+    branches = []
+    for number, branch in enumerate(definition.branches):
+        name = branch.sink.name if branch.sink.kind == "topic" else f"sink-{number}"
+        names[label(branch.sink)] = name
+        key = branch.sink.key if branch.sink.kind == "topic" else ()
+        branches.append(Branch(steps=branch.steps, sink=Sink(kind="topic", name=name, key=key)))
+    source = definition.source
+    if source.kind != "topic":
+        names[source.name] = "source"
+        source = replace(source, kind="topic", name="source")
+    return replace(definition, branches=tuple(branches), source=source), names
 
 
 def _publish(store: Store, topic: str, records: list[Any]) -> None:

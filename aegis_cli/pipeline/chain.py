@@ -11,7 +11,7 @@ variables `v0`, their literals and functions constants `k0`; no text of a file g
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aegis_cli.pipeline.code import Code
 from aegis_cli.pipeline.definition import (
@@ -22,7 +22,6 @@ from aegis_cli.pipeline.definition import (
     Map,
     TableJoin,
     Text,
-    Time,
 )
 from aegis_cli.pipeline.event_time import event_time_ms
 from aegis_cli.pipeline.expression import Constants, emit, emit_condition, parse
@@ -126,18 +125,24 @@ class Chain:
         with self.code.block("except RecordError as error:"):
             self.code.add(*self.undo, "x.refuse(i, error)")
 
-    def time(self, step: Time, *, closes_windows: bool) -> None:
-        """Give the row its event time `t`, and move the watermark."""
+    @property
+    def fields(self) -> list[str]:
+        """The fields that the row has, where it is a message no more."""
+        return list(self._fields)
+
+    def time(self, field: Text | None, moved: Sequence[str]) -> None:
+        """Give the row its event time `t`, and move the watermark; `moved` is what is done when it moves.
+
+        Without a field it is the time of the append.
+        """
         self.has_time = True
-        if step.processing or step.field is None:
+        if field is None:
             self.code.add("t = x.now_ms")
         else:
-            self.code.add(f"t = {self.constant(event_time_ms)}({self.value(step.field)})")
+            self.code.add(f"t = {self.constant(event_time_ms)}({self.value(field)})")
         self.code.open("if t > high:")
         self.code.add("high = t", "mark = t - BOUND", "low = mark if mark < others else others")
-        if closes_windows:
-            with self.code.block("if low >= next_end:"):
-                self.code.add("x.fire(low)", "next_end = windows.next_end_ms")
+        self.code.add(*moved)
         self.code.add("closed = mark if mark > x.closed_ms else x.closed_ms")
         self.code.close()
 

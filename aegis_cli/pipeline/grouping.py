@@ -52,6 +52,15 @@ class Grouping:
             lines += ["groups, make = windows.groups.get, windows.make"]
         return lines
 
+    def closing_lines(self, *, at_hand: bool) -> list[str]:
+        """What stands where the watermark moves; `at_hand` says that `locals` stand in the same function."""
+        if not self.closes_by_time:
+            return []
+        if not at_hand:
+            windows = self._constants.name_of(self.windows)
+            return [f"if low >= {windows}.next_end_ms:", "    x.fire(low)"]
+        return ["if low >= next_end:", "    x.fire(low)", "    next_end = windows.next_end_ms"]
+
     def undo(self) -> list[str]:
         """What follows a record that was refused."""
         return ["windows.undo()"]

@@ -9,7 +9,8 @@ after the record before it. The same code serves one row and a million.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from aegis_cli.pipeline.chain import Chain
@@ -25,12 +26,14 @@ from aegis_cli.pipeline.definition import (
     StreamJoin,
     Table,
     TableJoin,
+    Text,
     Time,
 )
 from aegis_cli.pipeline.errors import PipelineFileError, RecordError
 from aegis_cli.pipeline.expression import Constants
 from aegis_cli.pipeline.feed import Feed, WholeFeed
 from aegis_cli.pipeline.grouping import Grouping
+from aegis_cli.pipeline.joining import Joining
 from aegis_cli.pipeline.scope import Scope, SourceFields, WholeFields
 from aegis_cli.pipeline.seen import Seen
 from aegis_cli.pipeline.state import StateStore
@@ -39,6 +42,8 @@ from aegis_cli.pipeline.turn import Partition, Turn
 from aegis_cli.pipeline.windows.key import part_of
 
 Process = Callable[..., None]
+# The side of a topic whose records have no time: a table's.
+NO_TIME = -1
 
 
 class Program:
@@ -53,7 +58,11 @@ class Program:
         self.signature: dict[str, str] = {}
         # The generated source, by topic.
         self.sources: dict[str, str] = {}
+        # Which topics have partitions of their own that the watermark waits for; 0 is the source itself.
+        self.sides: dict[str, int] = {definition.source.name: 0}
         self.grouping: Grouping | None = None
+        self.joining: Joining | None = None
+        self._after: Process | None = None
         times = [step for step in definition.steps if isinstance(step, Time)]
         self.bound_ms = times[0].watermark_ms if times else 0
         self._time = repr(times)
@@ -77,6 +86,9 @@ class Program:
         if self.grouping is not None:
             turn.late_to = self.grouping.step.late_to
             turn.fire = lambda low_ms: self.fire(turn, low_ms)
+        if self._after is not None:
+            turn.after = self._after
+            turn.sides = 2
         return turn
 
     def process(self, topic: str, rows: list[Any], partition: Partition, turn: Turn) -> None:
@@ -103,6 +115,10 @@ class Program:
 
     def forget(self, low_ms: int) -> None:
         """Let go of what cannot matter any more; when this is called changes no result."""
+        if self.joining is not None:
+            self.joining.right.expire(low_ms)
+            if self.joining.step.kind == "inner":
+                self.joining.left.expire(low_ms)
         for seen in self._seen:
             seen.expire(low_ms)
 
@@ -114,6 +130,10 @@ class Program:
 
     def flush(self, turn: Turn) -> None:
         """Give out all windows that are open, as if no record would ever come again."""
+        if self.joining is not None and self._after is not None:
+            alone = [(kept[0], kept[1], None) for _, _, kept in self.joining.left.flush()]
+            turn.account.expanded += len(alone)
+            self._after(-1, alone, turn.closed_ms, turn.low_ms, turn)
         if self.grouping is not None:
             self.grouping.finish(self.grouping.windows.flush(), turn)
 
@@ -124,17 +144,20 @@ class Program:
         self.signature[name] = repr(rests_on)
 
     def _compile(self, topic: str, code: Code) -> None:
-        source = code.text()
-        self.sources[topic] = source
+        self.processes[topic] = self._define(topic, code, "process")
+
+    def _define(self, what: str, code: Code, name: str) -> Process:
+        """The function of this name that the source defines."""
+        source = self.sources[what] = code.text()
         namespace = self._constants.namespace
         # The source was written by this package alone, see `aegis_cli.pipeline.chain`.
-        exec(compile(source, f"<pipeline {self.definition.name}: {topic}>", "exec"), namespace)
-        process = namespace["process"]
-        assert callable(process)
-        self.processes[topic] = process
+        exec(compile(source, f"<pipeline {self.definition.name}: {what}>", "exec"), namespace)
+        defined = namespace[name]
+        assert callable(defined)
+        return defined
 
     def _write_table(self, table: Table) -> None:
-        """A function that takes the rows of a table in."""
+        """A function that takes the rows of a table in; they have no time of their own."""
         definition = self.definition
         store = TableStore(definition.name, table.name, rows_max=definition.groups_max, ttl_ms=table.ttl_ms)
         self._tables[table.name] = store
@@ -145,55 +168,107 @@ class Program:
             with code.block("try:"):
                 put = f"{chain.constant(store)}.put"
                 code.add(f"{put}({chain.constant(part_of)}({chain.value(table.key)}), r, x.now_ms)")
-            with code.block("except RecordError as error:"):
-                code.add("x.refuse(i, error)")
+                code.add("x.account.out += 1")
+            chain.refused()
         self._compile(table.topic, code)
         self.feeds[table.topic] = WholeFeed()
+        self.sides[table.topic] = NO_TIME
 
     def _write_main(self) -> None:
         definition = self.definition
-        fields = SourceFields()
-        code = Code()
-        chain = Chain(code, self._constants, Scope({}, fields), path=definition.path)
-        code.open("def process(rows, first, p, x):")
-        self._write_locals(chain)
-        code.open("try:")
-        code.open("for i, r in enumerate(rows, first):")
-        code.open("try:")
-        self._write_steps(chain)
-        chain.close_loops()
-        code.close()
-        chain.refused()
-        code.close(2)
-        with code.block("finally:"):
-            code.add("p.high_ms = high", "account = x.account")
-            code.add(*(f"account.{name} += {name}" for name in ("filtered", "out", "expanded")))
-        code.close()
-        self._compile(definition.source.name, code)
-        self.feeds[definition.source.name] = Feed(fields.fields, definition.source.schema)
+        steps = definition.steps
+        aggregate = next((step for step in steps if isinstance(step, Aggregate)), None)
+        if aggregate is not None:
+            self.grouping = Grouping(definition, aggregate, self._constants)
+            self._add_store("aggregate", self.grouping.windows, (aggregate_text(aggregate), self._time))
+        join = next((step for step in steps if isinstance(step, StreamJoin)), None)
+        if join is None:
+            fields = SourceFields()
+            with self._rows_of(definition.source.name, Scope({}, fields)) as chain:
+                self._write_rest(chain, steps)
+            self.feeds[definition.source.name] = Feed(fields.fields, definition.source.schema)
+            return
+        self._write_join(join, steps[: steps.index(join)], steps[steps.index(join) + 1 :])
 
-    def _write_locals(self, chain: Chain) -> None:
-        code = chain.code
-        code.add("filtered = out = expanded = 0")
+    def _write_join(self, join: StreamJoin, before: Sequence[Step], rest: Sequence[Step]) -> None:
+        """A function for each of the two topics, and one for what is done with a pair."""
+        name = self.definition.source.name
+        self.joining = Joining(self.definition, join, self._constants)
+        joined_text = (join.key.text, join.other_key.text, join.other_time.text, join.within_ms, self._time)
+        self._add_store("join left", self.joining.left, joined_text)
+        self._add_store("join right", self.joining.right, joined_text)
+        whole = Scope({}, WholeFields())
+        with self._rows_of(name, whole) as left:
+            for step in before:
+                self._write_step(left, step)
+            self.joining.write_left(left)
+        with self._rows_of(join.topic, whole) as right:
+            right.time(join.other_time, self._moved())
+            self.joining.write_right(right)
+        self.feeds[name] = self.feeds[join.topic] = WholeFeed()
+        self.sides[join.topic] = 1
+        code = Code()
+        chain = Chain(code, self._constants, whole, path=self.definition.path)
+        self.joining.set_scope_after(chain, left)
+        code.open("def after(i, pairs, closed, low, x):")
+        self._write_locals(chain, windows=True)
+        with self._counted(code), code.block("for t, l, m in pairs:"):
+            with code.block("try:"):
+                self._write_rest(chain, rest)
+                chain.close_loops()
+            chain.refused()
+        self._after = self._define(f"{name} with {join.topic}", code, "after")
+
+    @contextmanager
+    def _rows_of(self, topic: str, scope: Scope) -> Iterator[Chain]:
+        """The function for the rows of a topic; its body is what is written within the block."""
+        code = Code()
+        chain = Chain(code, self._constants, scope, path=self.definition.path)
+        code.open("def process(rows, first, p, x):")
         code.add("high = p.high_ms", "mark = high - BOUND", "others = x.others_ms", "t = x.now_ms")
         code.add("low = mark if mark < others else others")
         code.add("closed = mark if mark > x.closed_ms else x.closed_ms")
-        code.add(
-            *(f"out{number} = x.outs[{number}].append" for number in range(len(self.definition.branches)))
-        )
-        aggregate = next((step for step in self.definition.steps if isinstance(step, Aggregate)), None)
-        if aggregate is not None:
-            self.grouping = Grouping(self.definition, aggregate, self._constants)
-            self._add_store("aggregate", self.grouping.windows, (aggregate_text(aggregate), self._time))
-            code.add(*self.grouping.locals())
+        self._write_locals(chain, windows=self.joining is None)
+        with self._counted(code, "p.high_ms = high"), code.block("for i, r in enumerate(rows, first):"):
+            with code.block("try:"):
+                yield chain
+                chain.close_loops()
+            chain.refused()
+        code.close()
+        self._compile(topic, code)
+
+    def _write_locals(self, chain: Chain, *, windows: bool) -> None:
+        chain.code.add("filtered = out = expanded = 0")
+        sinks = range(len(self.definition.branches))
+        chain.code.add(*(f"out{number} = x.outs[{number}].append" for number in sinks))
+        if windows and self.grouping is not None:
+            chain.code.add(*self.grouping.locals())
             chain.undo = self.grouping.undo()
 
-    def _write_steps(self, chain: Chain) -> None:
-        for number, step in enumerate(self.definition.steps):
+    @contextmanager
+    def _counted(self, code: Code, *lines: str) -> Iterator[None]:
+        """A block behind which the account gets what was counted in it, however it ends."""
+        with code.block("try:"):
+            yield
+        with code.block("finally:"):
+            code.add(*lines, "account = x.account")
+            code.add(*(f"account.{name} += {name}" for name in ("filtered", "out", "expanded")))
+
+    def _moved(self) -> list[str]:
+        """What is done when the watermark moves."""
+        lines = [] if self.joining is None else self.joining.expire_lines()
+        if self.grouping is not None:
+            lines += self.grouping.closing_lines(at_hand=self.joining is None)
+        return lines
+
+    def _write_rest(self, chain: Chain, steps: Sequence[Step]) -> None:
+        """Steps to the end."""
+        for number, step in enumerate(steps):
             if isinstance(step, Aggregate):
                 assert self.grouping is not None
                 self.grouping.write(chain)
-                self.grouping.write_finish(self.definition.steps[number + 1 :], self.definition.branches)
+                source = self.grouping.write_finish(steps[number + 1 :], self.definition.branches)
+                self.sources["results"] = source
                 return
             self._write_step(chain, step)
         chain.give_out(self.definition.branches)
@@ -204,28 +279,29 @@ class Program:
         elif isinstance(step, FlatMap):
             chain.flat_map(step)
         elif isinstance(step, Time):
-            chain.time(step, closes_windows=self.grouping is not None and self.grouping.closes_by_time)
+            chain.time(None if step.processing else step.field, self._moved())
         elif isinstance(step, Dedup):
-            store = Seen(
-                pipeline=self.definition.name, within_ms=step.within_ms, keys_max=self.definition.groups_max
-            )
-            key = tuple(text.text for text in step.key)
-            self._seen.append(store)
-            self._add_store(f"dedup {len(self._seen)}", store, (key, step.within_ms, self._time))
-            chain.dedup(step, store)
-        elif isinstance(step, TableJoin):
-            if step.table not in self._tables:
-                raise PipelineFileError(
-                    self.definition.path,
-                    f"there is no table '{step.table}'",
-                    line=step.key.line,
-                    column=step.key.column,
-                    hint="name it under 'tables'",
-                )
-            chain.table_join(step, self._tables[step.table])
+            self._write_dedup(chain, step)
         else:
-            assert isinstance(step, StreamJoin)
-            raise PipelineFileError(self.definition.path, "joins of two streams are not there yet")
+            assert isinstance(step, TableJoin)
+            if step.table not in self._tables:
+                raise self._error(step.key, f"there is no table '{step.table}'", "name it under 'tables'")
+            if step.wait_ms:
+                raise self._error(step.key, "'wait' is not known to joins yet", "leave it out")
+            chain.table_join(step, self._tables[step.table])
+
+    def _write_dedup(self, chain: Chain, step: Dedup) -> None:
+        definition = self.definition
+        store = Seen(pipeline=definition.name, within_ms=step.within_ms, keys_max=definition.groups_max)
+        self._seen.append(store)
+        key = tuple(text.text for text in step.key)
+        self._add_store(f"dedup {len(self._seen)}", store, (key, step.within_ms, self._time))
+        chain.dedup(step, store)
+
+    def _error(self, place: Text, reason: str, hint: str) -> PipelineFileError:
+        return PipelineFileError(
+            self.definition.path, reason, line=place.line, column=place.column, hint=hint
+        )
 
 
 def aggregate_text(step: Aggregate) -> object:

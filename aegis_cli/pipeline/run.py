@@ -212,7 +212,7 @@ class Runner:
         turn = self._turn
         turn.begin(chunk.topic, chunk.partition, chunk.lines, chunk.offsets, chunk.append_time_ms)
         rows = self._program.feeds[chunk.topic].rows(chunk.lines)
-        partition = turn.turn_to(chunk.partition)
+        partition = turn.turn_to(chunk.partition, side=self._program.sides[chunk.topic])
         crash = self._options.crash_after
         if crash is not None and self._records + len(rows) >= crash:
             raise CrashedError

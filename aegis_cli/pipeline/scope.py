@@ -14,10 +14,13 @@ class Fields(Protocol):
 
 
 class WholeFields:
-    """The fields of a message that was decoded as a whole, into a dict `r`."""
+    """The fields of a message that was decoded as a whole, into a dict."""
+
+    def __init__(self, row: str = "r") -> None:
+        self._row = row
 
     def source(self, name: str) -> str:
-        return f"r.get({name!r})"
+        return f"{self._row}.get({name!r})"
 
 
 class SourceFields:

@@ -19,6 +19,8 @@ from aegis_cli.pipeline.errors import RecordError, RecordRefusedError, TooManyRe
 NEVER_MS = -(1 << 62)
 # A share of refused records means something only from here on.
 _RATIO_RECORDS_MIN = 100
+# More than any topic has partitions.
+_SIDE = 1 << 20
 
 
 @dataclass(slots=True)
@@ -34,6 +36,11 @@ class Partition:
     """A partition of the source as the pipeline knows it: the highest event time that it gave."""
 
     __slots__ = ("high_ms", "idle", "number", "seen")
+
+    @property
+    def side(self) -> int:
+        """Which of the joined streams it is of."""
+        return self.number // _SIDE
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -63,6 +70,9 @@ class Turn:
         self._topic = ""
         self._partition = 0
         self.late_to: str | None = None
+        # How many streams there must have been records of before there is a watermark.
+        self.sides = 1
+        self.after: Callable[..., None] = _nothing_to_fire
         self.fire: Callable[[int], None] = _nothing_to_fire
 
     # -- one batch ------------------------------------------------------------------------------------
@@ -73,29 +83,38 @@ class Turn:
         self._raw, self._lines, self._offsets = raw, [], offsets
         self.now_ms = append_time_ms
 
-    def turn_to(self, number: int) -> Partition:
-        """Let rows go to those of this partition of the source, whose state is returned."""
+    def turn_to(self, number: int, *, side: int = 0) -> Partition:
+        """Let rows go to those of this partition of the source, whose state is returned.
+
+        Of a topic that is read beside the source, `side` keeps its partitions apart; where it is negative the
+        topic's records have no time, and nothing waits for them.
+        """
         for position, rows in enumerate(self.rows):
             self.outs[position] = rows.setdefault(number, [])
+        if side < 0:
+            return Partition(number)
+        number += side * _SIDE
         partition = self.partitions.get(number)
         if partition is None:
             partition = self.partitions[number] = Partition(number)
         partition.seen = True
         partition.idle = False
-        marks = [
-            each.high_ms for each in self.partitions.values() if each is not partition and holds_back(each)
-        ]
-        self.others_ms = min(marks) - self._bound_ms if marks else 1 << 62
+        others = [each for each in self.partitions.values() if each is not partition and holds_back(each)]
+        self.others_ms = self._least_ms(others, [*others, partition], alone=1 << 62)
         return partition
 
     def line(self, index: int) -> bytes:
-        """The line of a record of the batch."""
+        """The line of a record of the batch; one of no batch has none."""
+        if index < 0:
+            return b"null"
         if not self._lines:
             self._lines = self._raw.split(b"\n")
         return self._lines[index]
 
     def place(self, index: int) -> str:
-        """Where a record of the batch stands, in words."""
+        """Where a record of the batch stands, in words; a negative number is that of a kept record."""
+        if index < 0:
+            return "a record that was kept and matched nothing"
         return f"{self._topic}/{self._partition}@{self._offsets[index]}"
 
     # -- records that do not go on --------------------------------------------------------------------
@@ -115,7 +134,7 @@ class Turn:
         action = self._on_error
         reason = str(error)
         if action.action == "stop":
-            raise StoppedAt(index, RecordRefusedError(self.pipeline, self.place(index), reason))
+            raise self._stopped(index, RecordRefusedError(self.pipeline, self.place(index), reason))
         account = self.account
         seen = account.records_in + index + 1
         ratio = action.max_ratio
@@ -124,6 +143,10 @@ class Turn:
         account.dead += 1
         if action.topic is not None:
             self._put_aside(action.topic, index, reason)
+
+    def _stopped(self, index: int, cause: RecordRefusedError | TooManyRefusedError) -> Exception:
+        """What ends the processing; before a record that was kept nothing can be committed."""
+        return cause if index < 0 else StoppedAt(index, cause)
 
     def refuse_result(self, group: Any, error: RecordError) -> None:
         """A result that cannot be given out; no record stands for it, so the account knows nothing of it.
@@ -145,8 +168,14 @@ class Turn:
     @property
     def low_ms(self) -> int:
         """The watermark: the least of all partitions that ever had records."""
-        marks = [each.high_ms for each in self.partitions.values() if holds_back(each)]
-        return min(marks) - self._bound_ms if marks else NEVER_MS
+        partitions = [each for each in self.partitions.values() if holds_back(each)]
+        return self._least_ms(partitions, partitions, alone=NEVER_MS)
+
+    def _least_ms(self, partitions: list[Partition], known: list[Partition], *, alone: int) -> int:
+        """The least watermark of some; `alone` if there are none, and no time while a side is unknown."""
+        if any(all(each.side != side for each in known) for side in range(self.sides)):
+            return NEVER_MS
+        return min(each.high_ms for each in partitions) - self._bound_ms if partitions else alone
 
     @property
     def is_empty(self) -> bool:
@@ -174,5 +203,5 @@ def holds_back(partition: Partition) -> bool:
     return partition.seen and not partition.idle
 
 
-def _nothing_to_fire(low_ms: int) -> None:
+def _nothing_to_fire(*arguments: object) -> None:
     raise AssertionError("no window is open")

@@ -102,7 +102,7 @@ class _Expected:
         )
         while (chunk := inputs.take()) is not None:
             turn.begin(chunk.topic, chunk.partition, chunk.lines, chunk.offsets, chunk.append_time_ms)
-            partition = turn.turn_to(chunk.partition)
+            partition = turn.turn_to(chunk.partition, side=program.sides[chunk.topic])
             rows = program.feeds[chunk.topic].rows(chunk.lines)
             program.process(chunk.topic, rows, partition, turn)
             self._take(turn.rows)
