@@ -31,12 +31,13 @@ RECORDS = st.lists(
 FEW_KEYS = st.lists(
     st.builds(
         Record,
-        time_ms=st.integers(-40, 80),
-        key=st.sampled_from(["a", True]),
-        x=VALUES,
-        partition=st.integers(0, 1),
+        time_ms=st.integers(-30, 60),
+        key=st.sampled_from(["a", "a", "a", True]),
+        x=st.one_of(st.integers(-9, 9), st.just("not a number")),
+        partition=st.sampled_from([0, 0, 0, 1]),
     ),
-    max_size=40,
+    min_size=8,
+    max_size=30,
 )
 BOUNDS = st.integers(0, 40)
 # What happens between records: nothing, needless calls, commits, restarts.

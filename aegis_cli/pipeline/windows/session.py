@@ -58,6 +58,7 @@ class SessionWindows(WindowStore):
                 return (group.acc,)
         self._recent.clear()
         self._before = None
+        self._joined = []
         joined = self._joinable(groups, time_ms) if groups is not None else []
         if len(joined) > 1:
             return (self._join(joined, time_ms),)
