@@ -30,6 +30,7 @@ from aegis_cli.pipeline.definition import (
     Time,
 )
 from aegis_cli.pipeline.errors import PipelineFileError, RecordError
+from aegis_cli.pipeline.event_time import event_time_ms
 from aegis_cli.pipeline.expression import Constants
 from aegis_cli.pipeline.feed import Feed, WholeFeed
 from aegis_cli.pipeline.grouping import Grouping
@@ -65,7 +66,9 @@ class Program:
         self._after: Process | None = None
         times = [step for step in definition.steps if isinstance(step, Time)]
         self.bound_ms = times[0].watermark_ms if times else 0
-        self._time = repr(times)
+        self._time = repr([(each.field and each.field.text, each.watermark_ms) for each in times])
+        self.idle_ms = times[0].idle_ms if times else None
+        self.takes_the_clock = bool(times) and times[0].processing
         self._constants = Constants()
         self._constants.namespace.update(RecordError=RecordError, BOUND=self.bound_ms)
         self._seen: list[Seen] = []
@@ -122,6 +125,18 @@ class Program:
         for seen in self._seen:
             seen.expire(low_ms)
 
+    def advance(self, turn: Turn) -> None:
+        """After the watermark moved without a record: give out what that closes."""
+        low_ms = turn.low_ms
+        if low_ms <= turn.closed_ms:
+            return
+        if self.joining is not None and self._after is not None and low_ms >= self.joining.left.next_end_ms:
+            alone = [(kept[0], kept[1], None) for _, _, kept in self.joining.left.expire(low_ms)]
+            turn.account.expanded += len(alone)
+            self._after(-1, alone, turn.closed_ms, low_ms, turn)
+        if self.grouping is not None and self.grouping.closes_by_time:
+            self.fire(turn, low_ms)
+
     def fire(self, turn: Turn, low_ms: int) -> None:
         """Give out the windows that end at or before the watermark."""
         assert self.grouping is not None
@@ -161,13 +176,21 @@ class Program:
         definition = self.definition
         store = TableStore(definition.name, table.name, rows_max=definition.groups_max, ttl_ms=table.ttl_ms)
         self._tables[table.name] = store
-        self._add_store(f"table {table.name}", store, (table.topic, table.key.text, table.ttl_ms))
+        as_of = table.as_of
+        rests_on = (table.topic, table.key.text, table.ttl_ms, as_of and as_of.text)
+        self._add_store(f"table {table.name}", store, rests_on)
         code = Code()
         chain = Chain(code, self._constants, Scope({}, WholeFields()), path=definition.path)
         with code.block("def process(rows, first, p, x):"), code.block("for i, r in enumerate(rows, first):"):
             with code.block("try:"):
-                put = f"{chain.constant(store)}.put"
-                code.add(f"{put}({chain.constant(part_of)}({chain.value(table.key)}), r, x.now_ms)")
+                time = (
+                    "x.now_ms" if as_of is None else f"{chain.constant(event_time_ms)}({chain.value(as_of)})"
+                )
+                put, key = (
+                    f"{chain.constant(store)}.put",
+                    f"{chain.constant(part_of)}({chain.value(table.key)})",
+                )
+                code.add(f"{put}({key}, r, {time})")
                 code.add("x.account.out += 1")
             chain.refused()
         self._compile(table.topic, code)

@@ -141,6 +141,7 @@ class Runner:
         self._files = dict(facts.files)
         self._flushes, self._flushed_last = facts.flushes, facts.flushed_last
         self._inputs = self._open_inputs(on_gap)
+        self._last_of: dict[int, float] = {}
         self._bytes = self._records = 0
         self._last_commit = self._last_look = time.monotonic()
         self._changed = False
@@ -213,6 +214,7 @@ class Runner:
         turn.begin(chunk.topic, chunk.partition, chunk.lines, chunk.offsets, chunk.append_time_ms)
         rows = self._program.feeds[chunk.topic].rows(chunk.lines)
         partition = turn.turn_to(chunk.partition, side=self._program.sides[chunk.topic])
+        self._last_of[partition.number] = time.monotonic()
         crash = self._options.crash_after
         if crash is not None and self._records + len(rows) >= crash:
             raise CrashedError
@@ -232,6 +234,7 @@ class Runner:
         """Nothing is there: commit what was done when its time has come, and wait for more."""
         interval_ms = self._options.commit_interval_ms or LIVE_COMMIT_MS
         left = self._last_commit + interval_ms / 1000 - time.monotonic()
+        self._pass_time()
         if self._changed and left <= 0:
             self._commit()
         elif not self._inputs.wait(min(left, _WAIT_SECONDS) if self._changed else _WAIT_SECONDS):
@@ -240,6 +243,24 @@ class Runner:
                 self._last_look = now
                 self._inputs.look_around()
                 self._tell()
+
+    def _pass_time(self) -> None:
+        """Let the clock do what it may: move processing time, and let silent partitions hold nothing back."""
+        turn, program = self._turn, self._program
+        before_ms = turn.closed_ms
+        if program.takes_the_clock:
+            for partition in turn.partitions.values():
+                partition.high_ms = max(partition.high_ms, self._store.clock_ms())
+        elif program.idle_ms is not None:
+            silent_since = time.monotonic() - program.idle_ms / 1000
+            for number, partition in turn.partitions.items():
+                partition.idle = self._last_of.setdefault(number, time.monotonic()) < silent_since
+        else:
+            return
+        # Rows that come out now are of no partition: they go where those of the first one go.
+        turn.turn_to_rows(0)
+        program.advance(turn)
+        self._changed = self._changed or turn.closed_ms != before_ms
 
     # -- commits --------------------------------------------------------------------------------------
 

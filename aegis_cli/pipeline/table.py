@@ -1,7 +1,8 @@
 """A table that a topic tells: of each key the newest row, held in memory and stored as changes.
 
 A row whose value is null removes its key. With `ttl_ms` a row that was not told again for that long goes, by
-the append times of the table's own topic, so that no clock is asked.
+the times of the rows themselves, so that no clock is asked: a field that says since when a row holds, or the
+append.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ class TableStore:
         return len(self._rows)
 
     def put(self, key: Key, row: object, time_ms: int) -> None:
-        """Take a row in; `None` removes the one that is there."""
+        """Take a row in, unless the one that is there is of a later time; `None` removes that."""
+        held = self._rows.get(key)
+        if held is not None and held[0] > time_ms:
+            return
         # The newest row stands at the end, so that those that expire are found at the beginning.
         self._rows.pop(key, None)
         self._changed.pop(key, None)

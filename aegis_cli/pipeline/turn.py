@@ -89,8 +89,7 @@ class Turn:
         Of a topic that is read beside the source, `side` keeps its partitions apart; where it is negative the
         topic's records have no time, and nothing waits for them.
         """
-        for position, rows in enumerate(self.rows):
-            self.outs[position] = rows.setdefault(number, [])
+        self.turn_to_rows(number)
         if side < 0:
             return Partition(number)
         number += side * _SIDE
@@ -170,6 +169,11 @@ class Turn:
         """The watermark: the least of all partitions that ever had records."""
         partitions = [each for each in self.partitions.values() if holds_back(each)]
         return self._least_ms(partitions, partitions, alone=NEVER_MS)
+
+    def turn_to_rows(self, number: int) -> None:
+        """Let rows go to those of this partition."""
+        for position, rows in enumerate(self.rows):
+            self.outs[position] = rows.setdefault(number, [])
 
     def _least_ms(self, partitions: list[Partition], known: list[Partition], *, alone: int) -> int:
         """The least watermark of some; `alone` if there are none, and no time while a side is unknown."""
