@@ -13,7 +13,6 @@ is false, which is what 'not' asks of its operand. All stop at the first operand
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -124,6 +123,8 @@ class _Emitter:
             return self.expression.error(
                 f"unknown field '{node.name}'", node.place, hint="write null, true, false"
             )
+        import difflib
+
         near = difflib.get_close_matches(node.name, self.names, 1, 0.6)
         if near:
             hint = f"did you mean '{near[0]}'?"
@@ -240,6 +241,8 @@ class _Emitter:
         items = [self.value(argument) for argument in node.arguments]
         certain = next((position for position, item in enumerate(items) if not item.nullable), len(items) - 1)
         items = items[: certain + 1]
+        if len(items) == 1:
+            return items[0]
         pieces: list[str] = []
         for item in items[:-1]:
             once = self.forms.once(item)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from aegis_cli.pipeline.expression.constants import Constants
 from aegis_cli.pipeline.expression.tree import Literal
 
 
-@dataclass(frozen=True, slots=True)
-class Emitted:
+class Emitted(Struct, frozen=True):
     """Source of a value, and what is known of it before the first record.
 
     `kind` is 'any', 'bool', 'number', 'time' (a number of milliseconds), 'text', 'list' or 'object', and
@@ -31,8 +31,7 @@ class Emitted:
         return self.kind in ("number", "time")
 
 
-@dataclass(frozen=True, slots=True)
-class Once:
+class Once(Struct, frozen=True):
     """A value that is used several times and computed once: `first` where Python comes first, then `again`.
 
     `bare` is `first` for a place between brackets.

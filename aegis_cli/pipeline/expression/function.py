@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from aegis_cli.pipeline.errors import RecordError
 from aegis_cli.pipeline.expression.values import kind_name
@@ -36,8 +37,7 @@ Prepare = Callable[[object], object]
 Check = Callable[[tuple[object, ...]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """One parameter. Where `prepare` is given, the argument must be a literal and is worked on once.
 
     `prepare` raises ValueError with a reason for what cannot be used.
@@ -57,8 +57,7 @@ class Parameter:
         return value is None or type(value) in _TYPES[self.kind][0]
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(Struct, frozen=True):
     """A function. `result` is the kind of what it returns; `examples` are expressions with results in JSON.
 
     `check` sees the arguments that are known before the first record, `None` for the others, and raises

@@ -7,7 +7,6 @@ everything that is not an expression of pipelines; the time it takes is bounded 
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 from collections.abc import Callable
 
@@ -125,9 +124,10 @@ class _Reader:
         }
 
     def place(self, node: ast.expr) -> int:
+        # Values in a row, without brackets of their own, begin at ours.
         if self.bytes is None:
-            return node.col_offset - 1
-        return len(self.bytes[: node.col_offset].decode(errors="replace")) - 1
+            return max(node.col_offset - 1, 0)
+        return max(len(self.bytes[: node.col_offset].decode(errors="replace")) - 1, 0)
 
     def error(self, place: int, reason: str, hint: str = "") -> ExpressionError:
         return error_at(self.text, self.path, place, reason, hint=hint)
@@ -300,6 +300,14 @@ class _Reader:
                 reason = f"{function.name} needs {parameter.wanted}, not {kind_name(argument.value)}"
                 raise self.error(argument.place, reason, f"it is {function.signature}")
             made.append(argument)
+        if function.check is not None:
+            known = [
+                argument.value if isinstance(argument, Literal | Prepared) else None for argument in made
+            ]
+            try:
+                function.check(tuple(known))
+            except ValueError as error:
+                raise self.error(made[-1].place, f"{function.name}: {error}") from None
         return tuple(made)
 
     def literal_text(self, function: str, arguments: tuple[Node, ...], place: int) -> str:
@@ -344,6 +352,8 @@ def _function_hint(name: str) -> str:
         return "aggregates stand under 'aggregate'"
     if name in ("now", "random", "uuid", "current_timestamp"):
         return "expressions give the same result whenever they run"
+    import difflib
+
     near = difflib.get_close_matches(name.lower(), FUNCTIONS, 1, 0.6)
     return (
         f"did you mean '{near[0]}'?" if near else "'aegis pipeline' has them in docs/pipeline-expressions.md"

@@ -7,11 +7,11 @@ expressions have, in brackets that match, without two values side by side.
 
 from __future__ import annotations
 
-import difflib
 import keyword
 import re
 import unicodedata
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from aegis_cli.pipeline.definition import Text
 from aegis_cli.pipeline.errors import ExpressionError
@@ -91,8 +91,7 @@ _NAME_HINTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Struct, frozen=True):
     """One word; `kind` is 'text', 'number', 'name', 'keyword' or 'sign'."""
 
     kind: str
@@ -176,6 +175,8 @@ class _Scan:
             word.text[-1], word.place + len(word.text)
         ):
             raise self.error(word.place, "a text cannot stand in triple quotes", "write one quote")
+        if "\0" in word.text:
+            raise self.error(word.place + word.text.index("\0"), "this character has no sign", "write \\x00")
         bad = None if raw else _BAD_ESCAPE.match(word.text)
         if bad is not None:
             hint = f"write r{word.text}, or two backslashes"
@@ -246,6 +247,8 @@ def _shown(word: Word) -> str:
 
 
 def _operator_hint(before: Word, word: Word) -> str:
+    import difflib
+
     for candidate in (word, before):
         if candidate.kind == "name":
             near = difflib.get_close_matches(

@@ -8,7 +8,8 @@ begins, in characters from the beginning of the expression's text.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from aegis_cli.pipeline.definition import Text
 from aegis_cli.pipeline.errors import ExpressionError
@@ -16,24 +17,21 @@ from aegis_cli.pipeline.errors import ExpressionError
 Scalar = None | bool | int | float | str
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
+class Literal(Struct, frozen=True):
     """A value that is written out."""
 
     value: Scalar
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(Struct, frozen=True):
     """A field of the record, by its top-level name."""
 
     name: str
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """A field of an object, an item of a list or a character of a text. `index` is often a `Literal`."""
 
     of: Node
@@ -41,16 +39,14 @@ class Item:
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf:
+class ListOf(Struct, frozen=True):
     """A list that is written out."""
 
     items: tuple[Node, ...]
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(Struct, frozen=True):
     """`operator` is one of == != < <= > >=."""
 
     operator: str
@@ -59,8 +55,7 @@ class Compare:
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class In:
+class In(Struct, frozen=True):
     """Whether `item` is in a list, a key of an object or a part of a text."""
 
     item: Node
@@ -69,8 +64,7 @@ class In:
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class IsNull:
+class IsNull(Struct, frozen=True):
     """Whether `of` is null; the one comparison with null that is true or false."""
 
     of: Node
@@ -78,8 +72,7 @@ class IsNull:
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Logic:
+class Logic(Struct, frozen=True):
     """`operator` is 'and' or 'or', of two or more."""
 
     operator: str
@@ -87,16 +80,14 @@ class Logic:
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(Struct, frozen=True):
     """True where `of` is false; null where it is null."""
 
     of: Node
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class If:
+class If(Struct, frozen=True):
     """`then` where `test` is true, else `otherwise`; also where it is null."""
 
     test: Node
@@ -105,8 +96,7 @@ class If:
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Arithmetic:
+class Arithmetic(Struct, frozen=True):
     """`operator` is one of + - * / // %."""
 
     operator: str
@@ -115,16 +105,14 @@ class Arithmetic:
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Negative:
+class Negative(Struct, frozen=True):
     """The number below zero that `of` is above it."""
 
     of: Node
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A call of a known function."""
 
     function: str
@@ -132,8 +120,7 @@ class Call:
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """An argument that had to be a literal, and what was made of it: a compiled pattern, a unit of time."""
 
     value: object
@@ -141,8 +128,7 @@ class Prepared:
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Let:
+class Let(Struct, frozen=True):
     """`body`, in which the `Shared` of this number stands for `value`: for the middle of `a < b < c`."""
 
     number: int
@@ -151,8 +137,7 @@ class Let:
     place: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(Struct, frozen=True):
     """The value of the `Let` of this number."""
 
     number: int
@@ -179,8 +164,7 @@ Node = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(Struct, frozen=True):
     """A checked expression. `fields` are the top-level names that it reads, `path` the file that holds it."""
 
     node: Node
