@@ -8,8 +8,8 @@ the aggregates' and hold what JSON can say. The engine writes one loop over reco
   changes only variables named `a` and a number; `update` uses those, and cannot fail. Where a record goes
   into several accumulators, `check` runs for all of them first, then both for each.
 - After the checks and before the update: `if acc[0].is_clean: touch(acc[0])`.
-- When a check raises, `windows.undo()`: no window then knows of the record. A `try` around the checks alone
-  says that; one around all of a record would take back what an earlier record did.
+- When a record is refused, `windows.undo()`: no window then knows of it. Where the record got no further than
+  its expressions, that does nothing; what was touched stays.
 - `update` cannot fail, so the account of the record is settled when the checks have passed.
 
 For a tumbling window with `count()` and `sum(v1)`, grouped by `v0`, the body of the loop is
@@ -25,25 +25,21 @@ For a tumbling window with `count()` and `sum(v1)`, grouped by `v0`, the body of
             late += 1
             continue
         acc = found[0]
-    try:                                             # layout.check("acc", [(), ("v1",)], "t", constants)
-        a2 = acc[2]
-        if v1 is not None:
-            if k0(v1) is k0(a2):
-                a2 += v1
-                if not -9e18 < a2 < 9e18:
-                    a2 = k1(a2)
-            else:
-                a2 = k2(a2, v1)
-    except RecordError:
-        windows.undo()
-        raise
+    a2 = acc[2]                                      # layout.check("acc", [(), ("v1",)], "t", constants)
+    if v1 is not None:
+        if k0(v1) is k0(a2):
+            a2 += v1
+            if not -9e18 < a2 < 9e18:
+                a2 = k1(a2)
+        else:
+            a2 = k2(a2, v1)
     if acc[0].is_clean:
         touch(acc[0])
     acc[1] += 1                                      # layout.update("acc", [(), ("v1",)], "t", constants)
     acc[2] = a2
 
 with `groups, make, touch = windows.groups, windows.make, windows.touch` before the loop (they stay the same
-objects). For all other windows it is
+objects), and `windows.undo()` in the `except RecordError` of the record. For all other windows it is
 
     found = windows.find(t, key, closed)             # () for a late record
     for acc in found: CHECK                          # only where hopping windows overlap
@@ -78,7 +74,23 @@ from aegis_cli.pipeline.errors import ExpressionError
 FIRST_SLOT = 1
 _AGGREGATES_MAX = 1000
 
-Given = Mapping[str, int | float | None]
+# Which arguments are given, with the number of those that are one.
+Given = Mapping[str, Any]
+
+# What peers call a function that has another name here.
+_ELSEWHERE = {
+    "median": "percentile(x, 0.5)",
+    "mean": "avg(x)",
+    "average": "avg(x)",
+    "approx_distinct": "count_distinct(x)",
+    "quantile": "percentile(x, p)",
+    "topk": "top_n(n, x)",
+    "array_agg": "collect(x)",
+    "collect_list": "collect(x)",
+    "list": "collect(x)",
+    "earliest": "first(x)",
+    "latest": "last(x)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +116,6 @@ class AggregateKind:
             comma = ", " if text else ""
             text += f"[{comma}{name}]" if "?" in parameter else f"{comma}{name}"
         return f"{self.name}({text})"
-
-
-def _whole(value: int | float | None) -> int:
-    if not isinstance(value, int):
-        raise ValueError("n is a whole number")
-    return value
-
-
-def _share(value: int | float | None) -> int | float:
-    assert value is not None
-    return value
 
 
 _KINDS = (
@@ -152,19 +153,19 @@ _KINDS = (
         "percentile",
         ("x", "p="),
         "The value of nearest rank for p from 0 to 1, exactly; at most 10,000 values in a group.",
-        lambda given: Percentile(_share(given["p"])),
+        lambda given: Percentile(given["p"]),
     ),
     AggregateKind(
         "top_n",
         ("n=", "x", "by?"),
         "A list: the n greatest values of x, or the x of the n records with the greatest by.",
-        lambda given: Top(_whole(given["n"])),
+        lambda given: Top(given["n"]),
     ),
     AggregateKind(
         "collect",
         ("x", "limit?="),
         "The values by event time, a list; with a limit the first so many, else at most 10,000.",
-        lambda given: Collect(_whole(given["limit"]) if "limit" in given else None),
+        lambda given: Collect(given.get("limit")),
     ),
 )
 
@@ -258,7 +259,7 @@ def _function_of(call: AggregateCall, path: str) -> tuple[AggregateFunction, tup
     if not least <= len(call.arguments) <= len(kind.parameters):
         reason = f"'{kind.name}' does not take {len(call.arguments)} arguments"
         raise _error(path, call.place, reason, f"write {kind.usage}")
-    given: dict[str, int | float | None] = {}
+    given: dict[str, Any] = {}
     expressions: list[Text] = []
     for parameter, text in zip(kind.parameters, call.arguments, strict=False):
         name = parameter.rstrip("?=")
@@ -287,6 +288,8 @@ def _number(text: Text, path: str, what: str) -> int | float:
 def _suggestion(name: str) -> str:
     from difflib import get_close_matches
 
+    if name in _ELSEWHERE:
+        return f"write {_ELSEWHERE[name]}"
     near = get_close_matches(name, AGGREGATES, n=1)
     return f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(AGGREGATES)}"
 

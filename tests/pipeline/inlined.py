@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from aegis_cli.pipeline.aggregate import Layout, plan_aggregates
@@ -40,6 +41,7 @@ def plan(**texts: str) -> Layout:
 Taker = Callable[[Sequence[list[Any]], Mapping[str, Any], int, Callable[[Any], None]], None]
 
 
+@cache
 def taker(layout: Layout) -> Taker:
     """A function that takes a record into accumulators: all of them or, raising, none."""
     constants = Constants()

@@ -42,7 +42,7 @@ FEW_KEYS = st.lists(
 BOUNDS = st.integers(0, 40)
 # What happens between records: nothing, needless calls, commits, restarts.
 DRIVE = st.lists(
-    st.sampled_from(["", "", "close", "close earlier", "commit", "restart", "restart whole"]),
+    st.sampled_from(["", "", "close", "close earlier", "commit", "restart", "restart whole", "refuse"]),
     min_size=41,
     max_size=41,
 )
@@ -69,6 +69,8 @@ def store_run(make: Callable[[], Any], records: list[Record], at: list[Moment], 
         run.take(record, moment)
         if event.startswith("close"):
             run.close(moment.low_ms - (7 if event == "close earlier" else 0))
+        elif event == "refuse":
+            run.refuse_before()
         elif event == "commit":
             run.commit()
         elif event:

@@ -230,6 +230,10 @@ class Run:
         if moment.low_ms >= self.store.next_end_ms:
             self.close(moment.low_ms)
 
+    def refuse_before(self) -> None:
+        """A record that is refused before it gets to the windows."""
+        self.store.undo()
+
     def close(self, low_ms: int) -> None:
         self.out += shown(self.store.close(low_ms))
 

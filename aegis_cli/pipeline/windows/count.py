@@ -29,7 +29,8 @@ class CountWindows(KeyedGroups):
         return (group.acc,)
 
     def undo(self) -> None:
-        self._full.clear()
+        if self._is_open:
+            self._full.clear()
         super().undo()
 
     def revised(self) -> list[Closed]:

@@ -11,10 +11,10 @@ from aegis_cli.pipeline.windows.key import Key, values_of
 class Group:
     """One key in one window; `acc` is its accumulator, whose slot 0 holds the group.
 
-    `revision` is how often it was given out, `is_given` says that it did not change since. `is_clean` says
-    that it did not change since `changes` was asked, `stored_ms` is the start under which that told of it, if
-    it did. `is_kept` ends when the group is forgotten. `mark` is what the kind of window needs beside: the
-    time of a session's last record, or how many records there were.
+    `revision` is how often it was given out, `is_given` says that it did not change since. `is_clean` asks
+    for a call of `touch` before the group changes, `is_noted` says that `changes` is to tell of it, and
+    `stored_ms` is the start under which that did so. `is_kept` ends when the group is forgotten. `mark` is
+    what the kind of window needs beside: the time of a session's last record, or how many records there were.
     """
 
     __slots__ = (
@@ -23,6 +23,7 @@ class Group:
         "is_clean",
         "is_given",
         "is_kept",
+        "is_noted",
         "key",
         "mark",
         "revision",
@@ -40,6 +41,7 @@ class Group:
         self.is_given = False
         self.is_clean = True
         self.is_kept = True
+        self.is_noted = False
         self.stored_ms: int | None = None
         acc[0] = self
 

@@ -20,6 +20,8 @@ class KeyedGroups(WindowStore):
         self._by_key: dict[Key, Group] = {}
         self._before = (0, 0, 0)
         self._last: Group | None = None
+        # Whether the last record can still be taken back.
+        self._is_open = False
 
     def _take(self, time_ms: int, key: Key) -> Group:
         """The group of a record, with one more record in it."""
@@ -29,6 +31,7 @@ class KeyedGroups(WindowStore):
             group = self._recent.pop()
         self._last = group
         self._before = (group.start_ms, group.end_ms, group.mark)
+        self._is_open = group.is_clean = True
         group.mark += 1
         if time_ms < group.start_ms:
             group.start_ms = time_ms
@@ -36,11 +39,16 @@ class KeyedGroups(WindowStore):
             group.end_ms = time_ms
         return group
 
+    def touch(self, group: Group) -> None:
+        self._is_open = False
+        super().touch(group)
+
     def undo(self) -> None:
         group = self._last
-        if group is None:
+        if group is None or not self._is_open:
             return
         self._last = None
+        self._is_open = False
         group.start_ms, group.end_ms, group.mark = self._before
         if not group.mark:
             self._drop(group)

@@ -52,6 +52,7 @@ class SessionWindows(WindowStore):
                 # The usual way: the newest session goes on.
                 self._recent.clear()
                 self._before = (group, group.start_ms, group.end_ms, group.mark, False)
+                group.is_clean = True
                 if time_ms > group.mark:
                     group.mark = time_ms
                     group.end_ms = time_ms + self.gap_ms
@@ -96,6 +97,7 @@ class SessionWindows(WindowStore):
     def _extend(self, group: Group, time_ms: int) -> Accumulator:
         end_ms, is_given = group.end_ms, group.is_given
         self._before = (group, group.start_ms, end_ms, group.mark, is_given)
+        group.is_clean = True
         self._leave(group)
         group.start_ms = min(group.start_ms, time_ms)
         group.mark = max(group.mark, time_ms)
@@ -123,6 +125,13 @@ class SessionWindows(WindowStore):
         self._joined = joined
         return acc
 
+    def touch(self, group: Group) -> None:
+        # Each `find` has this called, and with it the record is in for good.
+        self._before = None
+        self._joined = []
+        self._recent.clear()
+        super().touch(group)
+
     def undo(self) -> None:
         if self._before is not None:
             group, start_ms, end_ms, last_ms, is_given = self._before
@@ -139,7 +148,7 @@ class SessionWindows(WindowStore):
                 group.acc[0] = group
                 self.open += 1
                 self._enter(group)
-        self._joined = []
+            self._joined = []
 
     def _enter(self, group: Group) -> None:
         groups = self._by_key.get(group.key)

@@ -101,14 +101,20 @@ class WindowStore:
                 if not group.is_given:
                     group.is_given = True
                     self._unfile(group)
-            elif group.is_clean and group.stored_ms is None:
+            elif not group.is_noted and group.stored_ms is None:
                 self._unfile(group)
                 self._drop(group)
         self._recent.clear()
 
     def touch(self, group: Group) -> None:
         group.is_clean = False
-        self._touched.append(group)
+        self._note(group)
+
+    def _note(self, group: Group) -> None:
+        """Have `changes` tell of a group."""
+        if not group.is_noted:
+            group.is_noted = True
+            self._touched.append(group)
 
     # -- when they are due ----------------------------------------------------------------------------
 
@@ -161,8 +167,7 @@ class WindowStore:
             if not self._allow_late_ms:
                 self._drop(group)
                 return
-            if group.is_clean:
-                self.touch(group)
+            self._note(group)
             # One that was given out before is filed for its end already.
             if group.revision == 1:
                 self._file(group, group.end_ms + self._allow_late_ms)
@@ -184,8 +189,9 @@ class WindowStore:
         removed = [group.row(_stored(group), None) for group in self._dropped if not group.is_kept]
         rows: list[Any] = []
         for group in self._touched:
-            if not group.is_kept or group.is_clean:
+            if not group.is_kept or not group.is_noted:
                 continue
+            group.is_noted = False
             group.is_clean = True
             name_ms = self._name_ms(group)
             if group.stored_ms is not None and group.stored_ms != name_ms:

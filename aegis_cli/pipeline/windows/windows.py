@@ -6,7 +6,8 @@ Windows are given out in order of end, start and key, so what comes out depends 
 order alone: not on how often `close` is called, nor on restarts in between. For that, whoever drives it
 
 - calls `find` for each record, and nothing else of the record may fail after the checks of the aggregates;
-- calls `undo` right after `find` (or `make`) if those checks refuse the record, so that it leaves no trace;
+- calls `undo` if a record is refused, so that it leaves no trace;
+- calls `touch` for each group of a record whose `is_clean` is true, after the checks;
 - gives out `revised()` after each record that took `find`, and `close(watermark)` before the next record as
   soon as the watermark has reached `next_end_ms`; calling either more often changes nothing;
 - asks for `changes` only between records. Restoring is `apply` on a new store, then `close` with the
@@ -60,11 +61,11 @@ class Windows(Protocol):
         ...
 
     def undo(self) -> None:
-        """Take the last `find` back, before anything was put into what it found."""
+        """Take the last `find` back, unless its record was taken in, which `touch` says."""
         ...
 
     def touch(self, group: Group) -> None:
-        """Note that a group changes whose `is_clean` is true."""
+        """Note that a group changes, whose `is_clean` is true."""
         ...
 
     def revised(self) -> list[Closed]:
