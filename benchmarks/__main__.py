@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import bulk, durable, groups, growth, latency, startup
+from benchmarks import bulk, durable, groups, growth, latency, pipeline, startup
 from benchmarks.processes import BenchmarkError
 from benchmarks.rows import Row, Settings, table
 
@@ -29,6 +29,7 @@ GROUPS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "latency": latency.measure,
     "growth": growth.measure,
     "groups": groups.measure,
+    "pipeline": pipeline.measure,
 }
 
 

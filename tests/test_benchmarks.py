@@ -35,6 +35,7 @@ SMALL = [
         ("latency", ["library, 100 messages a second: p99", "idle follower"]),
         ("growth", ["by offset", "by time", "opening and publishing"]),
         ("groups", ["takeover", "joining", "two members", "position commits", "group describe"]),
+        ("pipeline", ["rows per CPU second", "DuckDB", "jq", "peak memory", "100 rows"]),
     ],
 )
 def test_each_group_checks_its_results_and_prints_its_rows(
@@ -51,7 +52,7 @@ def test_an_unknown_group_is_refused_with_the_groups_that_there_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert 1 == benchmarks.main(["--only", "bulky"])
-    assert "startup, bulk, durable, latency, growth, groups" in capsys.readouterr().err
+    assert "startup, bulk, durable, latency, growth, groups, pipeline" in capsys.readouterr().err
 
 
 def test_a_verdict_is_the_best_bound_that_the_median_holds() -> None:
