@@ -20,7 +20,7 @@ from typing import Any
 from aegis_cli.pipeline.errors import ExpressionError
 from aegis_cli.pipeline.expression import values
 from aegis_cli.pipeline.expression.constants import Constants
-from aegis_cli.pipeline.expression.emit_compare import NEGATED, comparison, membership
+from aegis_cli.pipeline.expression.emit_compare import NEGATED, certain, comparison, membership
 from aegis_cli.pipeline.expression.emitted import Emitted, Forms
 from aegis_cli.pipeline.expression.functions import FUNCTIONS
 from aegis_cli.pipeline.expression.time_functions import milliseconds
@@ -46,6 +46,7 @@ from aegis_cli.pipeline.expression.tree import (
 )
 
 _SIMPLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+_SIMPLE_NODES = (Literal, Name, Shared)
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "+": values.add,
     "-": values.subtract,
@@ -81,6 +82,8 @@ class _Emitter:
         self.names = names
         self.forms = Forms(constants)
         self.shared: dict[int, Emitted] = {}
+        # What conditions that hold here say about simple sources.
+        self.known: dict[str, Emitted] = {}
         self.emitters: dict[type, Callable[[Any], Emitted]] = {
             Literal: self.literal,
             Name: self.name,
@@ -97,7 +100,7 @@ class _Emitter:
             Call: self.call,
             Prepared: self.prepared,
             Let: self.let,
-            Shared: lambda node: self.shared[node.number],
+            Shared: self.shared_value,
         }
 
     # Values
@@ -116,7 +119,11 @@ class _Emitter:
         source = self.names.get(node.name)
         if source is None:
             raise self.unknown(node)
-        return Emitted(source, simple=_SIMPLE.fullmatch(source) is not None)
+        return self.known.get(source) or Emitted(source, simple=_SIMPLE.fullmatch(source) is not None)
+
+    def shared_value(self, node: Shared) -> Emitted:
+        value = self.shared[node.number]
+        return self.known.get(value.source, value)
 
     def unknown(self, node: Name) -> ExpressionError:
         if node.name.lower() in ("null", "true", "false", "none"):
@@ -202,8 +209,12 @@ class _Emitter:
         return Emitted(f"(not {once.again} if {once.first} is not None else None)", "bool")
 
     def choice(self, node: If) -> Emitted:
+        before = self.known
         test = self.true(node.test)
-        then, otherwise = self.value(node.then), self.value(node.otherwise)
+        self.known = self.learned(node.test)
+        then = self.value(node.then)
+        self.known = before
+        otherwise = self.value(node.otherwise)
         return Emitted(
             f"({then.source} if {test} else {otherwise.source})",
             _joined([then, otherwise]),
@@ -265,7 +276,7 @@ class _Emitter:
     def true(self, node: Node) -> str:
         match node:
             case Logic():
-                return f"({f' {node.operator} '.join([self.true(item) for item in node.items])})"
+                return self.all_true(node.items) if node.operator == "and" else self.some_true(node.items)
             case Not():
                 return self.false(node.of)
             case Compare():
@@ -279,6 +290,38 @@ class _Emitter:
             case _:
                 value = self.value(node)
                 return value.source if value.kind == "bool" else self.checked(value, "True", "False")
+
+    def some_true(self, items: tuple[Node, ...]) -> str:
+        return f"({' or '.join([self.true(item) for item in items])})"
+
+    def all_true(self, items: tuple[Node, ...]) -> str:
+        before = self.known
+        sources: list[str] = []
+        for item in items:
+            sources.append(self.true(item))
+            self.known = self.learned(item)
+        self.known = before
+        return f"({' and '.join(sources)})"
+
+    def learned(self, node: Node) -> dict[str, Emitted]:
+        """What is known where a condition turned out to be true: that a field is a number, or not null."""
+        if isinstance(node, Logic) and node.operator == "and":
+            before = self.known
+            for item in node.items:
+                self.known = self.learned(item)
+            known, self.known = self.known, before
+            return known
+        if isinstance(node, IsNull) and node.negated and isinstance(node.of, Name | Shared):
+            of = self.value(node.of)
+            return {**self.known, of.source: Emitted(of.source, of.kind, nullable=False, simple=True)}
+        if (
+            isinstance(node, Compare)
+            and isinstance(node.left, _SIMPLE_NODES)
+            and isinstance(node.right, _SIMPLE_NODES)
+        ):
+            found = certain(node.operator, self.value(node.left), self.value(node.right))
+            return {**self.known, found[0]: found[1]} if found is not None else self.known
+        return self.known
 
     def false(self, node: Node) -> str:
         match node:

@@ -52,12 +52,41 @@ def _order(operator: str, left: Emitted, right: Emitted, value: Scalar, forms: F
     if left.kind != "any":
         return forms.call(_FUNCTIONS[operator], left.source, right.source)
     once = forms.once(left)
-    if is_number:
-        test = f"type({once.bare}) is int or type({once.again}) is float"
-    else:
-        test = f"type({once.bare}) is str"
     slow = forms.call(_FUNCTIONS[operator], once.again, right.source)
-    return f"({once.again} {operator} {right.source} if {test} else {slow})"
+    if type(value) is str:
+        return f"({once.again} {operator} {right.source} if type({once.bare}) is str else {slow})"
+    # Python compares numbers of one kind several times as fast as an int with a float.
+    whole, point = _both_kinds(value)
+    return (
+        f"({once.again} {operator} {whole} if type({once.bare}) is int"
+        f" else {once.again} {operator} {point} if type({once.again}) is float else {slow})"
+    )
+
+
+def _both_kinds(value: Scalar) -> tuple[str, str]:
+    """A number written as an int and as a float, where both are exactly that number."""
+    whole, point = value, value
+    if type(value) is float and value.is_integer():
+        whole = int(value)
+    elif type(value) is int and -(2**53) <= value <= 2**53:
+        point = float(value)
+    return _in_brackets(whole), _in_brackets(point)
+
+
+def _in_brackets(value: Scalar) -> str:
+    return f"({value!r})" if repr(value).startswith("-") else repr(value)
+
+
+def certain(operator: str, left: Emitted, right: Emitted) -> tuple[str, Emitted] | None:
+    """What is known of the simple side of a comparison that turned out to be true: source, and what it is."""
+    if left.literal is not None:
+        left, right, operator = right, left, _FLIPPED[operator]
+    if not left.simple or left.literal is not None:
+        return None
+    kind = right.kind if right.literal is not None or operator not in ("==", "!=") else "any"
+    if operator == "!=" or kind not in ("number", "text"):
+        kind = left.kind
+    return left.source, Emitted(left.source, kind, nullable=False, simple=True)
 
 
 def _equality(operator: str, left: Emitted, value: Scalar, forms: Forms, *, wants_true: bool) -> str:

@@ -14,6 +14,8 @@ family = Family()
 _DIGITS_MAX = 15
 # From here on floats have no fraction.
 _WHOLE_FROM = 2.0**53
+# Below this, a product is at most a thousandth away from what it would be exactly.
+_SCALED_MAX = 2.0**40
 
 
 def _computed(name: str, compute: Callable[..., float], *arguments: int | float) -> float:
@@ -57,6 +59,9 @@ def _round_float(number: float, digits: int) -> int | float:
         return checked(whole + (number - whole >= 0.5) - (number - whole <= -0.5), "round")
     if not 0 < digits <= _DIGITS_MAX or abs(number) >= _WHOLE_FROM:
         return number
+    scaled = abs(number) * 10.0**digits
+    if scaled < _SCALED_MAX and abs(scaled % 1 - 0.5) > 0.001:
+        return round(number, digits)
     # Halves are those of the number as it is written: 1.005 is a little less, and still becomes 1.01.
     from decimal import ROUND_HALF_UP, Context, Decimal
 

@@ -178,13 +178,15 @@ def item(of: Any, index: Any) -> Any:
 
 def checked(result: int | float, what: str) -> int | float:
     """A result that records can hold. Raises RecordError for one that is too large."""
-    if type(result) is int:
-        if INT_MIN <= result <= INT_MAX:
-            return result
-        raise RecordError(f"the result of {what} has more than 64 bits")
-    if -_FLOAT_MAX <= result <= _FLOAT_MAX:
+    # The operators below have these tests inside, since a call costs as much as all else that they do.
+    if (-_FLOAT_MAX <= result <= _FLOAT_MAX) if type(result) is float else (INT_MIN <= result <= INT_MAX):
         return result
-    raise RecordError(f"the result of {what} is too large for a number")
+    raise _too_large(what, result)
+
+
+def _too_large(what: str, result: int | float) -> RecordError:
+    too_large = "has more than 64 bits" if type(result) is int else "is too large for a number"
+    return RecordError(f"the result of {what} {too_large}")
 
 
 def bounded(text: str, what: str) -> str:
@@ -210,7 +212,10 @@ def add(left: Any, right: Any) -> Any:
     """`+` of numbers, or of texts."""
     kind, other = type(left), type(right)
     if (kind is int or kind is float) and (other is int or other is float):
-        return checked(left + right, "'+'")
+        result = left + right
+        if (-_FLOAT_MAX <= result <= _FLOAT_MAX) if type(result) is float else (INT_MIN <= result <= INT_MAX):
+            return result
+        raise _too_large("'+'", result)
     if kind is str and other is str:
         return bounded(left + right, "'+'")
     return _refuse_arithmetic("+", left, right)
@@ -220,7 +225,10 @@ def subtract(left: Any, right: Any) -> Any:
     """`-` of numbers."""
     kind, other = type(left), type(right)
     if (kind is int or kind is float) and (other is int or other is float):
-        return checked(left - right, "'-'")
+        result = left - right
+        if (-_FLOAT_MAX <= result <= _FLOAT_MAX) if type(result) is float else (INT_MIN <= result <= INT_MAX):
+            return result
+        raise _too_large("'-'", result)
     return _refuse_arithmetic("-", left, right)
 
 
@@ -228,7 +236,10 @@ def multiply(left: Any, right: Any) -> Any:
     """`*` of numbers."""
     kind, other = type(left), type(right)
     if (kind is int or kind is float) and (other is int or other is float):
-        return checked(left * right, "'*'")
+        result = left * right
+        if (-_FLOAT_MAX <= result <= _FLOAT_MAX) if type(result) is float else (INT_MIN <= result <= INT_MAX):
+            return result
+        raise _too_large("'*'", result)
     return _refuse_arithmetic("*", left, right)
 
 
@@ -238,7 +249,10 @@ def divide(left: Any, right: Any) -> Any:
     if (kind is int or kind is float) and (other is int or other is float):
         if right == 0:
             raise RecordError("division by zero")
-        return checked(left / right, "'/'")
+        result = left / right
+        if -_FLOAT_MAX <= result <= _FLOAT_MAX:
+            return result
+        raise _too_large("'/'", result)
     return _refuse_arithmetic("/", left, right)
 
 
@@ -248,7 +262,10 @@ def floor_divide(left: Any, right: Any) -> Any:
     if (kind is int or kind is float) and (other is int or other is float):
         if right == 0:
             raise RecordError("division by zero")
-        return checked(left // right, "'//'")
+        result = left // right
+        if (-_FLOAT_MAX <= result <= _FLOAT_MAX) if type(result) is float else (INT_MIN <= result <= INT_MAX):
+            return result
+        raise _too_large("'//'", result)
     return _refuse_arithmetic("//", left, right)
 
 
@@ -258,7 +275,10 @@ def modulo(left: Any, right: Any) -> Any:
     if (kind is int or kind is float) and (other is int or other is float):
         if right == 0:
             raise RecordError("division by zero")
-        return checked(left % right, "'%'")
+        result = left % right
+        if (-_FLOAT_MAX <= result <= _FLOAT_MAX) if type(result) is float else (INT_MIN <= result <= INT_MAX):
+            return result
+        raise _too_large("'%'", result)
     return _refuse_arithmetic("%", left, right)
 
 
