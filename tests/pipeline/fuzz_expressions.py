@@ -161,7 +161,7 @@ def fuzz(examples: int, seed: int) -> dict[str, int]:
     counts = {"trees": 0, "taken": 0, "refused": 0}
     for number in range(examples):
         record = random_record(random)
-        tree = trees.tree(random.randrange(1, 5))
+        tree = trees.whole()
         text = written(tree, random)
         begin = time.thread_time()
         if number % 2 == 0:

@@ -355,6 +355,4 @@ def _function_hint(name: str) -> str:
     import difflib
 
     near = difflib.get_close_matches(name.lower(), FUNCTIONS, 1, 0.6)
-    return (
-        f"did you mean '{near[0]}'?" if near else "'aegis pipeline' has them in docs/pipeline-expressions.md"
-    )
+    return f"did you mean '{near[0]}'?" if near else "docs/pipeline-expressions.md lists them"

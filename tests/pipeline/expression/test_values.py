@@ -144,6 +144,21 @@ def test_a_long_list_is_looked_up_and_takes_any_value() -> None:
     assert not holds(text.replace(" in ", " not in "))
 
 
+def test_a_field_is_known_only_where_the_condition_holds() -> None:
+    for text in ("1 if a > 5 else a < 3", "(a > 5 and b) or a < 3", "[a > 5 and true, a < 3][1]"):
+        assert compute(text, b=True) is None
+        assert not holds(text + " == true", b=True)
+    assert holds("a > 1 and b > a and a < 3", a=2, b=3)
+
+
+def test_large_numbers_are_compared_exactly() -> None:
+    assert holds("a < 9007199254740993", a=9007199254740992.0)
+    assert holds("a < 9223372036854775807.0", a=9223372036854775807)
+    assert holds("a <= 9007199254740992.0", a=9007199254740992)
+    assert not holds("a <= 9007199254740992.0", a=9007199254740993)
+    assert holds("a > 9223372036854775807", a=2**64 - 1)
+
+
 def test_deep_values_are_compared_without_recursion() -> None:
     deep: Any = 1
     other: Any = 1.0

@@ -55,6 +55,7 @@ NUMBERS = (
     -(2**63),
 )
 KEYS = ("a", "b", "x y", "get")
+USUAL_NUMBERS = (0, 1, 1.0, 2, 2.5, 3, 2**53, 2**53 + 1, float(2**53))
 ORDERS = ("<", "<=", ">", ">=")
 FUNCTIONS: dict[str, tuple[str, ...]] = {
     "coalesce": ("any", "any", "any"),
@@ -93,8 +94,16 @@ def random_value(random: Random, depth: int = 2) -> Any:
 
 
 def random_record(random: Random) -> dict[str, Any]:
-    """A record in which some of the names are missing."""
-    return {name: random_value(random) for name in NAMES if random.random() < 0.9}
+    """A record in which some of the names are missing; in some records nearly all values are alike."""
+    usual = random.choice((None, USUAL_NUMBERS, USUAL_NUMBERS, (True, False, None), TEXTS[:5]))
+    record: dict[str, Any] = {}
+    for name in NAMES:
+        choice = random.random()
+        if usual is not None and choice < 0.85:
+            record[name] = random.choice(usual)
+        elif choice < 0.95:
+            record[name] = random_value(random)
+    return record
 
 
 def is_written(tree: Tree) -> bool:
@@ -107,6 +116,7 @@ class Trees:
 
     def __init__(self, random: Random) -> None:
         self.random = random
+        self.names: tuple[str, ...] = NAMES
         self.makers: list[Callable[[int], Tree]] = [
             self.comparison,
             self.comparison,
@@ -123,6 +133,12 @@ class Trees:
             lambda depth: ("list", [self.tree(depth - 1) for _ in range(self.random.randrange(4))]),
         ]
 
+    def whole(self) -> Tree:
+        """A tree in which few names come up again and again, so that its parts have to do with each other."""
+        self.names = tuple(self.random.sample(NAMES, self.random.choice((1, 2, 3, len(NAMES)))))
+        depth = self.random.randrange(1, 5)
+        return self.condition(depth) if self.random.random() < 0.5 else self.tree(depth)
+
     def tree(self, depth: int) -> Tree:
         """Any tree of at most this depth."""
         if depth <= 0 or self.random.random() < 0.15:
@@ -137,8 +153,10 @@ class Trees:
 
     def leaf(self, *, null: bool = True) -> Tree:
         if self.random.random() < 0.6:
-            return ("name", self.random.choice(NAMES))
-        value = random_value(self.random, 0)
+            return ("name", self.random.choice(self.names))
+        value = (
+            random_value(self.random, 0) if self.random.random() < 0.6 else self.random.choice(USUAL_NUMBERS)
+        )
         return ("literal", 1 if value is None and not null else value)
 
     def operand(self, depth: int) -> Tree:
