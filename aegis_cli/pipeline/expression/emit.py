@@ -18,12 +18,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aegis_cli.pipeline.errors import ExpressionError
+from aegis_cli.pipeline.event_time import event_time_ms
 from aegis_cli.pipeline.expression import values
 from aegis_cli.pipeline.expression.constants import Constants
 from aegis_cli.pipeline.expression.emit_compare import NEGATED, certain, comparison, membership
 from aegis_cli.pipeline.expression.emitted import Emitted, Forms
 from aegis_cli.pipeline.expression.functions import FUNCTIONS
-from aegis_cli.pipeline.expression.time_functions import milliseconds
+from aegis_cli.pipeline.expression.time_functions import known_time, milliseconds
 from aegis_cli.pipeline.expression.tree import (
     Arithmetic,
     Call,
@@ -74,6 +75,17 @@ def emit_condition(expression: Expression, names: Mapping[str, str], constants: 
         reason = f"a condition must be true or false, not {article} {kind}"
         raise expression.error(reason, 0, hint="compare it with something")
     return _Emitter(expression, names, constants).true(expression.node)
+
+
+def emit_time(expression: Expression, names: Mapping[str, str], constants: Constants) -> str:
+    """Source of the time that an expression gives, in milliseconds; null is an error of the record.
+
+    It is `event_time_ms` of the value, unless that is known to be milliseconds: then nothing takes it for
+    seconds.
+    """
+    value = _Emitter(expression, names, constants).value(expression.node)
+    reader = known_time if value.kind == "time" else event_time_ms
+    return f"{constants.name_of(reader)}({value.source})"
 
 
 class _Emitter:

@@ -27,6 +27,11 @@ def milliseconds(value: Any) -> int | None:
     return None if value is None else event_time_ms(value)
 
 
+def known_time(time_ms: int | None) -> int:
+    """A time that is in milliseconds already. Raises RecordError for null."""
+    return event_time_ms(None) if time_ms is None else time_ms
+
+
 @lru_cache(maxsize=1024)
 def _date(day: int) -> date:
     return date.fromordinal(day + EPOCH_DAY)

@@ -10,9 +10,9 @@ import pytest
 
 from aegis_cli.pipeline.definition import Text
 from aegis_cli.pipeline.errors import RecordError
-from aegis_cli.pipeline.expression import FUNCTIONS, Constants, emit, emit_condition, parse
+from aegis_cli.pipeline.expression import FUNCTIONS, Constants, emit, emit_condition, emit_time, parse
 from aegis_cli.pipeline.expression.values import TEXT_MAX, same
-from tests.pipeline.expression.computing import compute, holds
+from tests.pipeline.expression.computing import check_source, compute, holds, names_of, read, run
 
 MAX, MIN = 2**63 - 1, -(2**63)
 
@@ -184,6 +184,27 @@ def test_deep_values_are_compared_without_recursion() -> None:
 )
 def test_halves_are_rounded_away_from_zero(number: float, expected: int) -> None:
     assert repr(expected) == repr(compute("round(a)", a=number))
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "expected"),
+    [
+        ("a", "1970-06-01", 13_046_400_000),
+        ("a", 1_772_366_400, 1_772_366_400_000),
+        ("parse_time(a)", "1970-06-01", 13_046_400_000),
+        ('date_trunc("month", a)', "1970-06-17", 13_046_400_000),
+        ('coalesce(parse_time(b), date_trunc("month", a))', "1970-06-17", 13_046_400_000),
+    ],
+)
+def test_what_is_known_to_be_milliseconds_is_not_taken_for_seconds(
+    text: str, value: object, expected: int
+) -> None:
+    expression, constants = read(text), Constants()
+    source = emit_time(expression, names_of(expression), constants)
+    check_source(source)
+    assert expected == run(source, expression, constants, {"a": value})
+    with pytest.raises(RecordError, match="null is no time"):
+        run(source, expression, constants, {})
 
 
 def test_the_middle_of_a_chain_is_computed_once() -> None:
