@@ -24,6 +24,7 @@ _PIPED = ("pipes", "once")
 _OF_READERS = ("hang up", "stall")
 _RESET_GROUPS = ("pipes", "files")
 _RESET_SECONDS = 60.0
+_RESETS_MAX = 2
 # How often each happens, of all that happens.
 _WEIGHTS = {"kill": 10, "short stop": 4, "long stop": 5, "hang up": 3, "stall": 3, "reset": 2}
 
@@ -49,6 +50,8 @@ class Nemesis:
         self._chance = random.Random(seed)
         self._pause_seconds = pause_seconds
         self._stopped: dict[str, tuple[Part, float]] = {}
+        # A reset may wait for a lock whose holder is stopped, and only this lets that one go on.
+        self._resets: list[tuple[str, subprocess.Popen[str]]] = []
         self.did: Counter[str] = Counter()
         self.problems: list[str] = []
 
@@ -64,6 +67,8 @@ class Nemesis:
             time.sleep(_STEP_SECONDS)
         for part, _ in list(self._stopped.values()):
             self._go_on(part)
+        for group, process in self._resets:
+            self._end_reset(group, process)
 
     def _look(self, now: float) -> None:
         for part in self._cast.everyone:
@@ -71,6 +76,9 @@ class Nemesis:
         for part, until in list(self._stopped.values()):
             if now >= until:
                 self._go_on(part)
+        for reset in [each for each in self._resets if each[1].poll() is not None]:
+            self._resets.remove(reset)
+            self._end_reset(*reset)
 
     def _go_on(self, part: Part) -> None:
         del self._stopped[part.name]
@@ -114,20 +122,27 @@ class Nemesis:
 
     def _reset(self) -> None:
         there = [group for group in _RESET_GROUPS if group in self._cast.members]
-        if not there:
+        if not there or len(self._resets) >= _RESETS_MAX:
             return
         self.did["reset"] += 1
         group = self._chance.choice(there)
         where = self._chance.choice((("--by", "-300"), ("--by", "-50"), ("--by", "40"), ("--to", "latest")))
-        done = subprocess.run(
+        process = subprocess.Popen(
             self._cast.aegis("group", "reset", group, *where),
             env=self._cast.environment(),
             cwd=ROOT,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=_RESET_SECONDS,
-            check=False,
         )
+        self._resets.append((group, process))
+
+    def _end_reset(self, group: str, process: subprocess.Popen[str]) -> None:
+        try:
+            _, errors = process.communicate(timeout=_RESET_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            _, errors = process.communicate()
         # Before its first member has come there is no group.
-        if done.returncode != 0 and f"group '{group}' not found" not in done.stderr:
-            self.problems.append(f"reset of {group} ended with {done.returncode}: {done.stderr.strip()}")
+        if process.returncode != 0 and f"group '{group}' not found" not in errors:
+            self.problems.append(f"reset of {group} ended with {process.returncode}: {errors.strip()}")
