@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Publish the example purchases and read them back, in a store that is gone afterwards. Needs `aegis` on the PATH.
+# Publish the example purchases, read them back and run a pipeline over them, in a store that is gone afterwards.
+# Needs `aegis` on the PATH.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -27,5 +28,17 @@ run "aegis consume purchases | sort | cmp - <(sort purchases.jsonl) && echo 'all
 
 # A bad line is refused by its number.
 run "printf '{\"id\": 1}\n{\"id\": \n' | aegis publish purchases --key-field id || echo \"exit code \$?\""
+
+# A pipeline: what was bought every five minutes, by the time of the purchase. It says what became of each record.
+run "aegis pipeline test pipelines/purchase-metrics.yaml"
+run "aegis topic create raw-events"
+run "aegis publish raw-events --file purchases.jsonl"
+run "aegis pipeline run pipelines/purchase-metrics.yaml --once --flush"
+run "aegis consume purchase-metrics"
+
+# Another run finds nothing new, and history run again gives what the topic holds.
+run "aegis pipeline run pipelines/purchase-metrics.yaml --once"
+run "aegis pipeline status purchase-metrics"
+run "aegis pipeline verify pipelines/purchase-metrics.yaml"
 
 run "aegis store verify"

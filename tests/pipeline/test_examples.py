@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import takewhile
 from pathlib import Path
 
@@ -50,6 +53,19 @@ def test_a_case_of_an_example_passes(file: Path, number: int) -> None:
     definition = load(str(file))
     outcome = run_case(definition, definition.cases[number])
     assert [] == outcome.differences
+
+
+def test_the_demo_shows_what_the_pipeline_gives(tmp_path: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environ = {**os.environ, "PATH": path, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    finished = subprocess.run(
+        ["bash", str(EXAMPLES / "demo.sh")], capture_output=True, timeout=120, env=environ
+    )
+    assert 0 == finished.returncode, finished.stderr
+    shown = finished.stdout.decode().splitlines()
+    assert 13 == sum(line.startswith('{"window_start":') for line in shown)
+    # Its store is gone.
+    assert [] == list(tmp_path.glob("tmp.*"))
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
