@@ -133,6 +133,11 @@ class Inputs:
         )
 
     @property
+    def comes_again(self) -> bool:
+        """Whether what was taken can be taken once more."""
+        return True
+
+    @property
     def ended(self) -> bool:
         """Whether nothing will come any more, once `take` finds nothing."""
         return self._once

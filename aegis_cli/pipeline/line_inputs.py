@@ -12,9 +12,12 @@ import select
 from collections.abc import Sequence
 from typing import overload
 
+from msgspec.json import encode
+
 from aegis_cli.pipeline.definition import Source
 from aegis_cli.pipeline.errors import PipelineError
 from aegis_cli.pipeline.inputs import Chunk
+from storage.lines import LineChecker
 from storage.store import Store
 
 _BLOCK_BYTES = 1 << 20
@@ -70,6 +73,11 @@ class LineInputs:
             raise SourceFileError(path, (error.strerror or str(error)).lower()) from None
 
     @property
+    def comes_again(self) -> bool:
+        """Whether what was taken can be taken once more."""
+        return self._is_file
+
+    @property
     def ended(self) -> bool:
         return self._eof if not self._is_file else self._size is not None
 
@@ -78,20 +86,37 @@ class LineInputs:
         while True:
             cut = self._cut()
             if cut is not None:
-                lines, self._rest = cut
+                taken, self._rest = cut
+                lines, starts = self._checked(taken)
                 chunk = Chunk(
                     self._source.name,
                     0,
                     self._place,
                     lines,
-                    LineStarts(lines, self._position),
+                    LineStarts(taken, self._position) if starts is None else starts,
                     self._store.clock_ms(),
-                    self._position + len(lines),
+                    self._position + len(taken),
                 )
-                self._position += len(lines)
+                self._position += len(taken)
                 return chunk
             if not self._fill():
                 return None
+
+    def _checked(self, lines: bytes) -> tuple[bytes, list[int] | None]:
+        """The lines as messages could be, one value each, and where they begin if not all of them were.
+
+        Blank ones are left out. One that is no JSON becomes a text of what it holds: a topic for records that
+        cannot be processed takes nothing else, and as it is no object, it is refused.
+        """
+        if _as_messages(lines) == lines:
+            return lines, None
+        kept: list[bytes] = []
+        starts: list[int] = []
+        for start, line in zip(LineStarts(lines, self._position), lines.split(b"\n"), strict=False):
+            if line.strip():
+                kept.append(_as_messages(line + b"\n") or encode(line.decode(errors="replace")) + b"\n")
+                starts.append(start)
+        return b"".join(kept), starts
 
     def _cut(self) -> tuple[bytes, bytes] | None:
         """Whole lines of what was read, at most so many, and what is left."""
@@ -147,6 +172,11 @@ class LineInputs:
     def close(self) -> None:
         if self._own:
             os.close(self._fd)
+
+
+def _as_messages(lines: bytes) -> bytes:
+    """What of the lines a topic would take."""
+    return LineChecker(max_record_bytes=_LINE_BYTES_MAX, on_error="skip").check(lines).lines.data
 
 
 class LineStarts(Sequence[int]):

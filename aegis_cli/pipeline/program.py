@@ -86,6 +86,8 @@ class Program:
         """A working state with nothing in it."""
         definition = self.definition
         turn = Turn(definition.name, len(definition.branches), definition.on_error, bound_ms=self.bound_ms)
+        sinks = [(each.sink.kind, each.sink.name, each.sink.key) for each in definition.branches]
+        turn.same = [sinks.index(sink) if sink[0] == "topic" else number for number, sink in enumerate(sinks)]
         if self.grouping is not None:
             turn.late_to = self.grouping.step.late_to
             turn.fire = lambda low_ms: self.fire(turn, low_ms)
@@ -145,6 +147,8 @@ class Program:
 
     def flush(self, turn: Turn) -> None:
         """Give out all windows that are open, as if no record would ever come again."""
+        # What comes out now is of no partition: it goes where rows of the first one go.
+        turn.turn_to_rows(0)
         if self.joining is not None and self._after is not None:
             alone = [(kept[0], kept[1], None) for _, _, kept in self.joining.left.flush()]
             turn.account.expanded += len(alone)

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.definition import Definition
-from aegis_cli.pipeline.errors import StateChangedError
+from aegis_cli.pipeline.errors import PipelineError, StateChangedError
 from aegis_cli.pipeline.inputs import Chunk, Inputs
 from aegis_cli.pipeline.line_inputs import LineInputs
 from aegis_cli.pipeline.outgoing import Outgoing
@@ -31,6 +31,8 @@ from storage.topic import TopicSettings
 
 LIVE_COMMIT_MS = 100
 _BULK_COMMIT_MS = 1000
+# Done again up to a record that stops the pipeline, another one may be met; not without end.
+_HALTS_MAX = 10
 # What a commit may hold in memory: rows that go out, and bytes that came in.
 _ROWS_A_COMMIT = 50_000
 _BYTES_A_COMMIT = 256 * 1024 * 1024
@@ -88,17 +90,34 @@ def run_pipeline(
     Raises what `compile` of `Program` raises, `PipelineRunsError`, `StateChangedError`, `SinkError`,
     `TopicNotFoundError`, and `RecordRefusedError` or `TooManyRefusedError`, before which it commits.
     """
-    program = Program(definition)
-    make_topics(store, definition)
-    log = PipelineLog(store, definition.name, program.stores)
-    try:
-        runner = Runner(store, program, log, options, stop=stop, on_gap=on_gap, on_progress=on_progress)
+    halt: HaltedAt | None = None
+    for _ in range(_HALTS_MAX):
+        program = Program(definition)
+        for name in _read_topics(program):
+            store.topic(name)
+        make_topics(store, definition)
+        log = PipelineLog(store, definition.name, program.stores)
         try:
-            return runner.run()
+            runner = Runner(
+                store, program, log, options, halt=halt, stop=stop, on_gap=on_gap, on_progress=on_progress
+            )
+            try:
+                return runner.run()
+            finally:
+                runner.close()
+        except HaltedAt as halted:
+            # The record may have left something behind before it was refused, in windows or among the rows.
+            # From the last commit on all is done again, now up to just before that record.
+            halt = halted
         finally:
-            runner.close()
-    finally:
-        log.close()
+            log.close()
+    assert halt is not None
+    raise halt.cause
+
+
+def _read_topics(program: Program) -> list[str]:
+    source = program.definition.source
+    return [*([source.name] if source.kind == "topic" else []), *program.side_topics]
 
 
 def make_topics(store: Store, definition: Definition) -> None:
@@ -110,8 +129,18 @@ def make_topics(store: Store, definition: Definition) -> None:
             continue  # it is there with settings of its own
 
 
+class HaltedAt(Exception):
+    """The record at `position` of `place` stops the pipeline, for the reason `cause`."""
+
+    def __init__(self, place: str, position: int, cause: PipelineError) -> None:
+        super().__init__(str(cause))
+        self.place = place
+        self.position = position
+        self.cause = cause
+
+
 class Runner:
-    """One run. Not for several threads."""
+    """One run, which ends before the record at `halt`. Not for several threads."""
 
     def __init__(
         self,
@@ -120,11 +149,13 @@ class Runner:
         log: PipelineLog,
         options: RunOptions,
         *,
+        halt: HaltedAt | None,
         stop: Stop | None,
         on_gap: Callable[[Gap], None] | None,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._store = store
+        self._halt = halt
         self._program = program
         self._log = log
         self._options = options
@@ -135,6 +166,7 @@ class Runner:
         _check_definition(definition.name, facts, program.signature)
         self._positions = dict(facts.positions)
         self._turn = self._restored(facts)
+        files_before = dict(facts.files)
         self._sinks = open_sinks(store, definition, options, facts)
         # A pipeline that was reset begins anew, and its commits still come after all earlier ones.
         self._number = facts.number or store.clock_ms() * 1000
@@ -145,6 +177,9 @@ class Runner:
         self._bytes = self._records = 0
         self._last_commit = self._last_look = time.monotonic()
         self._changed = False
+        if self._files != files_before:
+            # A file is cut back to the length that was committed: there must be one before it grows.
+            self._commit()
 
     def _open_inputs(self, on_gap: Callable[[Gap], None] | None) -> Inputs | LineInputs:
         source, side_topics = self._program.definition.source, self._program.side_topics
@@ -192,7 +227,8 @@ class Runner:
                 break
             else:
                 self._wait()
-        if self._options.flush and self._inputs.ended and (self._stop is None or self._stop.came is None):
+        ended = self._inputs.ended and (self._stop is None or self._stop.came is None)
+        if self._options.flush and ended and not self._flushed_last:
             self._program.flush(self._turn)
             self._flushes += 1
             self._flushed_last = self._changed = True
@@ -214,21 +250,32 @@ class Runner:
         turn.begin(chunk.topic, chunk.partition, chunk.lines, chunk.offsets, chunk.append_time_ms)
         rows = self._program.feeds[chunk.topic].rows(chunk.lines)
         partition = turn.turn_to(chunk.partition, side=self._program.sides[chunk.topic])
-        self._last_of[partition.number] = time.monotonic()
+        if self._program.sides[chunk.topic] >= 0:
+            self._last_of[partition.number] = time.monotonic()
         crash = self._options.crash_after
         if crash is not None and self._records + len(rows) >= crash:
             raise CrashedError
+        halt, next_position = self._halt, chunk.next_position
+        if halt is None or halt.place != chunk.place or halt.position >= next_position:
+            halt = None
+        else:
+            next_position = halt.position
+            rows = rows[: list(chunk.offsets).index(halt.position)]
         try:
             self._program.process(chunk.topic, rows, partition, turn)
         except StoppedAt as stopped:
-            self._positions[chunk.place] = chunk.offsets[stopped.index]
-            turn.account.records_in += stopped.index
-            self._commit()
-            raise stopped.cause from None
+            position = chunk.offsets[stopped.index]
+            if self._inputs.comes_again:
+                raise HaltedAt(chunk.place, position, stopped.cause) from None
+            next_position, rows = position, rows[: stopped.index]
+            halt = HaltedAt(chunk.place, position, stopped.cause)
         turn.account.records_in += len(rows)
-        self._positions[chunk.place] = chunk.next_position
+        self._positions[chunk.place] = next_position
         self._bytes += len(chunk.lines)
         self._records += len(rows)
+        if halt is not None:
+            self._commit()
+            raise halt.cause
 
     def _wait(self) -> None:
         """Nothing is there: commit what was done when its time has come, and wait for more."""
@@ -267,9 +314,8 @@ class Runner:
     def _is_due(self) -> bool:
         interval_ms = self._options.commit_interval_ms or _BULK_COMMIT_MS
         turn = self._turn
-        rows = sum(len(some) for out in turn.rows for some in out.values())
         return (
-            rows >= _ROWS_A_COMMIT
+            turn.held_rows >= _ROWS_A_COMMIT
             or self._bytes >= _BYTES_A_COMMIT
             or time.monotonic() - self._last_commit >= interval_ms / 1000
         )

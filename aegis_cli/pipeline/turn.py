@@ -61,7 +61,11 @@ class Turn:
         self.now_ms = 0
         self.outs: list[list[Any]] = [[] for _ in range(sinks)]
         self.asides: dict[str, list[Aside]] = {}
-        self.rows: list[dict[int, list[Any]]] = [{} for _ in range(sinks)]
+        # Rows of each sink in the order in which they were made, in runs of one partition.
+        self.rows: list[list[tuple[int, list[Any]]]] = [[] for _ in range(sinks)]
+        # For each sink the first one of the same name: their rows go there in one order.
+        self.same = list(range(sinks))
+        self._earlier_rows = 0
         self._on_error = on_error
         self._bound_ms = bound_ms
         self._lines: list[bytes] = []
@@ -138,7 +142,8 @@ class Turn:
         seen = account.records_in + index + 1
         ratio = action.max_ratio
         if ratio is not None and seen >= _RATIO_RECORDS_MIN and account.dead + 1 > ratio * seen:
-            raise StoppedAt(index, TooManyRefusedError(self.pipeline, account.dead + 1, seen, ratio, reason))
+            cause = TooManyRefusedError(self.pipeline, account.dead + 1, seen, ratio, reason)
+            raise self._stopped(index, cause)
         account.dead += 1
         if action.topic is not None:
             self._put_aside(action.topic, index, reason)
@@ -172,8 +177,14 @@ class Turn:
 
     def turn_to_rows(self, number: int) -> None:
         """Let rows go to those of this partition."""
-        for position, rows in enumerate(self.rows):
-            self.outs[position] = rows.setdefault(number, [])
+        for position, runs in enumerate(self.rows):
+            if self.same[position] != position:
+                self.outs[position] = self.outs[self.same[position]]
+                continue
+            if not runs or runs[-1][0] != number:
+                self._earlier_rows += len(runs[-1][1]) if runs else 0
+                runs.append((number, []))
+            self.outs[position] = runs[-1][1]
 
     def _least_ms(self, partitions: list[Partition], known: list[Partition], *, alone: int) -> int:
         """The least watermark of some; `alone` if there are none, and no time while a side is unknown."""
@@ -182,14 +193,20 @@ class Turn:
         return min(each.high_ms for each in partitions) - self._bound_ms if partitions else alone
 
     @property
+    def held_rows(self) -> int:
+        """How many rows wait for the commit."""
+        return self._earlier_rows + sum(len(runs[-1][1]) for runs in self.rows if runs)
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not self.asides and not any(rows for out in self.rows for rows in out.values())
+        return not self.asides and not self.held_rows
 
     def clear(self) -> None:
         """Begin with nothing to write."""
-        for out in self.rows:
-            out.clear()
+        for runs in self.rows:
+            runs.clear()
+        self._earlier_rows = 0
         self.asides.clear()
 
 

@@ -6,7 +6,7 @@ against the topic that it was written to, message by message in each partition. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -15,6 +15,7 @@ from aegis_cli.pipeline.errors import PipelineError
 from aegis_cli.pipeline.inputs import Inputs
 from aegis_cli.pipeline.outgoing import Outgoing
 from aegis_cli.pipeline.program import Program
+from aegis_cli.pipeline.sinks.sink import Rows
 from aegis_cli.pipeline.sinks.topic import TopicSink
 from aegis_cli.pipeline.state import Facts, look
 from storage.reader import Gap
@@ -116,7 +117,7 @@ class _Expected:
         place = f"{gap.topic}/{gap.partition}, offsets {gap.first_offset} to {gap.end_offset - 1}"
         raise UnverifiableError(self._program.definition.name, f"{place}: {gap.reason}")
 
-    def _take(self, rows_of_sinks: list[dict[int, list[object]]]) -> None:
+    def _take(self, rows_of_sinks: Sequence[Rows]) -> None:
         outgoing = Outgoing(self._store)
         for sink, rows in zip(self._sinks, rows_of_sinks, strict=True):
             sink.prepare(rows, outgoing, Facts())

@@ -44,8 +44,8 @@ class FileSink:
 
     def prepare(self, rows: Rows, outgoing: Outgoing, facts: Facts) -> int:
         count = 0
-        for some in rows.values():
-            for lines, size in pieces(some) if some else ():
+        for _, some in rows:
+            for lines, size in pieces(some):
                 files.write_at(self._fd, lines, self._end_bytes)
                 self._end_bytes += len(lines)
                 count += size

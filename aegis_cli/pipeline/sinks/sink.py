@@ -7,13 +7,14 @@ brought there after it, together with the number of the commit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from aegis_cli.pipeline.outgoing import Outgoing
 from aegis_cli.pipeline.state import Facts
 
-# Rows by the partition of the source that they come from; of one partition in order.
-Rows = dict[int, list[Any]]
+# Rows in the order in which they were made: runs of one partition of the source, with its number.
+Rows = Sequence[tuple[int, list[Any]]]
 
 
 class Sink(Protocol):

@@ -7,7 +7,7 @@ of the database with that number, which tells a later run whether they are there
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aegis_cli.pipeline import definition
 from aegis_cli.pipeline.errors import SinkError
@@ -16,16 +16,13 @@ from aegis_cli.pipeline.sinks.sink import Rows
 from aegis_cli.pipeline.state import Facts
 from storage import files
 
-if TYPE_CHECKING:
-    pass
-
 _PROGRESS = "aegis_pipelines"
 _BUSY_SECONDS = 30.0
 _INT64 = range(-(2**63), 2**63)
 
 
 class SqliteSink:
-    """Writes rows into a table, which is made with the columns of the first row. Raises `SinkError`.
+    """Writes rows into a table, which is made with the columns of the first rows. Raises `SinkError`.
 
     With a key, a later row replaces the earlier one of that key.
     """
@@ -52,15 +49,30 @@ class SqliteSink:
         return SinkError(self._pipeline, f"SQLite database {self._sink.name}", str(error))
 
     def open(self, facts: Facts) -> None:
+        if not self._sink.create:
+            self._columns = self._existing()
+            if not self._columns:
+                reason = f"there is no table '{self._sink.table}', and 'create: false' is given"
+                raise SinkError(self._pipeline, f"SQLite database {self._sink.name}", reason)
         self.finish(facts)
 
     def prepare(self, rows: Rows, outgoing: Outgoing, facts: Facts) -> int:
-        everything = [row for some in rows.values() for row in some]
+        everything = [row for _, some in rows for row in some]
         if everything and type(everything[0]) is bytes:
             everything = [json.loads(line) for line in everything]
         if everything:
+            self._check(everything)
             facts.pending[self._slot] = everything
         return len(everything)
+
+    def _check(self, rows: list[dict[str, Any]]) -> None:
+        """Refuse rows before the commit that says that they will be in the table."""
+        if not self._sink.create:
+            assert self._columns is not None
+            unknown = set().union(*rows).difference(self._columns)
+            if unknown:
+                reason = f"the table has no column '{min(unknown)}', and 'create: false' is given"
+                raise SinkError(self._pipeline, f"table {self._sink.table}", reason)
 
     def finish(self, facts: Facts) -> None:
         import sqlite3
@@ -78,14 +90,14 @@ class SqliteSink:
                         f"INSERT OR REPLACE INTO {_PROGRESS} VALUES (?, ?, ?)",
                         (self._pipeline, self._slot, facts.number),
                     )
-                files.step("pipeline.table_written")
+                files.step("pipeline.table.written")
                 self._database.execute("COMMIT")
             except BaseException:
                 self._database.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
             raise self._error(error) from error
-        files.step("pipeline.table_committed")
+        files.step("pipeline.table.committed")
 
     def _done(self) -> int:
         found = self._database.execute(
@@ -94,10 +106,7 @@ class SqliteSink:
         return -1 if found is None else int(found[0])
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        for row in rows:
-            if not isinstance(row, dict):
-                raise SinkError(self._pipeline, f"table {self._sink.table}", "a row is no object")
-            self._ensure_columns(row)
+        self._ensure_columns(dict.fromkeys(name for row in rows for name in row))
         assert self._columns is not None
         names = ", ".join(_quoted(name) for name in self._columns)
         marks = ", ".join("?" for _ in self._columns)
@@ -107,20 +116,20 @@ class SqliteSink:
             [[_stored(row.get(name)) for name in self._columns] for row in rows],
         )
 
-    def _ensure_columns(self, row: dict[str, Any]) -> None:
-        """Make the table, or columns of it that this row is the first to have."""
+    def _ensure_columns(self, fields: dict[str, None]) -> None:
+        """Make the table, or columns of it that these rows are the first to have."""
         table = _quoted(self._sink.table)
         if self._columns is None:
             self._columns = self._existing()
             if not self._columns:
-                columns = list(dict.fromkeys([*self._sink.key, *row]))
+                columns = list(dict.fromkeys([*self._sink.key, *fields])) or ["row"]
                 key = ", ".join(_quoted(name) for name in self._sink.key)
                 body = ", ".join(_quoted(name) for name in columns) + (
                     f", PRIMARY KEY ({key})" if key else ""
                 )
                 self._database.execute(f"CREATE TABLE {table} ({body})")
                 self._columns = columns
-        for name in row:
+        for name in fields:
             if name not in self._columns:
                 self._database.execute(f"ALTER TABLE {table} ADD COLUMN {_quoted(name)}")
                 self._columns.append(name)

@@ -19,8 +19,8 @@ class StdoutSink:
 
     def prepare(self, rows: Rows, outgoing: Outgoing, facts: Facts) -> int:
         count = 0
-        for some in rows.values():
-            for lines, size in pieces(some) if some else ():
+        for _, some in rows:
+            for lines, size in pieces(some):
                 self._output.write(lines)
                 count += size
         return count

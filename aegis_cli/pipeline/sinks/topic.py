@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aegis_cli.pipeline import definition
 from aegis_cli.pipeline.errors import SinkError
 from aegis_cli.pipeline.outgoing import Outgoing, pieces
@@ -31,17 +33,27 @@ class TopicSink:
         """Nothing to do: what was committed is there."""
 
     def prepare(self, rows: Rows, outgoing: Outgoing, facts: Facts) -> int:
-        intake = Intake(self._store, self._topic, self._options) if self._keyed else None
         count = 0
-        for number, some in rows.items():
-            for lines, size in pieces(some) if some else ():
+        if self._keyed:
+            intake = Intake(self._store, self._topic, self._options)
+            for lines, size in pieces([row for _, some in rows for row in some]):
+                self._add_keyed(intake, lines, outgoing)
                 count += size
-                if intake is not None:
-                    self._add_keyed(intake, lines, outgoing)
-                    continue
-                partition = number % self._topic.partitions
-                outgoing.add(self._topic.name, partition, [RecordBatch(lines=lines, count=size)])
+            return count
+        for number, some in self._by_partition(rows).items():
+            for lines, size in pieces(some):
+                outgoing.add(self._topic.name, number, [RecordBatch(lines=lines, count=size)])
+                count += size
         return count
+
+    def _by_partition(self, rows: Rows) -> dict[int, list[Any]]:
+        """The rows of each partition of the topic, in the order in which they were made."""
+        if len(rows) == 1:
+            return {rows[0][0] % self._topic.partitions: rows[0][1]}
+        found: dict[int, list[Any]] = {}
+        for number, some in rows:
+            found.setdefault(number % self._topic.partitions, []).extend(some)
+        return found
 
     def _add_keyed(self, intake: Intake, lines: bytes, outgoing: Outgoing) -> None:
         batches, error = intake.take(lines)

@@ -1,0 +1,149 @@
+"""Running a pipeline: what a record that stops it leaves behind, what a flush gives out, in which order rows come.
+
+Results must not depend on where commits fall; each test here is about one way in which they could.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aegis_cli.pipeline.admin import pipeline_names, status_of
+from aegis_cli.pipeline.errors import RecordRefusedError, TooManyRefusedError
+from aegis_cli.pipeline.reading import loads
+from aegis_cli.pipeline.run import RunOptions, run_pipeline
+from aegis_cli.pipeline.verify import verify_pipeline
+from storage.errors import TopicNotFoundError
+from tests.pipeline.runs import Runs
+
+COUNTED = "source: a\ntime: at\nwindow: 10s\naggregate: {n: count()}\nsink: b\n"
+PASSED = "source: a\nsink: b\n"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Runs]:
+    found = Runs(tmp_path / "store")
+    with found.store:
+        yield found
+
+
+def run(runs: Runs, text: str, **options: Any) -> Any:
+    definition = loads(text, path="p.yaml")
+    return run_pipeline(runs.store, definition, RunOptions(once=True, **options))
+
+
+def verified(runs: Runs, text: str) -> tuple[int, list[str]]:
+    definition = loads(text, path="p.yaml")
+    found = verify_pipeline(runs.store, definition, message_bytes_max=1 << 20)
+    return found.compared, found.differences
+
+
+# -- flush ------------------------------------------------------------------------------------------------
+
+
+def test_a_flush_in_a_run_of_its_own_gives_out_what_is_open(runs: Runs) -> None:
+    runs.publish("a", [{"at": 1}, {"at": 2}])
+    runs.run(COUNTED, flush=False)
+    assert [] == runs.rows("b")
+    runs.run(COUNTED, flush=True)
+    assert [(2,)] == runs.columns("b", "n")
+    assert (1, []) == verified(runs, COUNTED)
+
+
+def test_a_flush_right_after_a_commit_gives_out_what_is_open(runs: Runs) -> None:
+    runs.publish("a", [{"at": 1}, {"at": 2}])
+    assert 1 == run(runs, COUNTED, flush=True, chunk_records=1, commit_interval_ms=1).emitted
+    assert [(2,)] == runs.columns("b", "n")
+
+
+def test_a_second_flush_with_nothing_new_changes_nothing(runs: Runs) -> None:
+    runs.publish("a", [{"at": 1}, {"at": 2}])
+    for _ in range(3):
+        runs.run(COUNTED, flush=True)
+    assert [(2,)] == runs.columns("b", "n")
+    assert (1, []) == verified(runs, COUNTED)
+
+
+# -- the order of rows ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sink", ["b", "{topic: b, key: n}"])
+@pytest.mark.parametrize("options", [{}, {"chunk_records": 1, "commit_interval_ms": 1}], ids=["one", "many"])
+def test_rows_of_several_partitions_come_in_the_order_of_their_records(
+    runs: Runs, options: dict[str, int], sink: str
+) -> None:
+    runs.topic("a", partitions=3)
+    for number in range(9):
+        runs.publish("a", [{"n": number}], partition=(0, 2, 1)[number % 3])
+    run(runs, f"source: a\nsink: {sink}\n", **options)
+    assert [(number,) for number in range(9)] == runs.columns("b", "n")
+    assert (9, []) == verified(runs, f"source: a\nsink: {sink}\n")
+
+
+@pytest.mark.parametrize("options", [{}, {"chunk_records": 1, "commit_interval_ms": 1}], ids=["one", "many"])
+def test_branches_that_go_to_one_topic_share_one_order(runs: Runs, options: dict[str, int]) -> None:
+    runs.publish("a", [{"n": 0}, {"n": 1}])
+    text = "source: a\nbranches:\n  - {map: {x: n}, sink: b}\n  - {map: {y: n}, sink: b}\n"
+    assert 4 == run(runs, text, **options).emitted
+    assert [{"x": 0}, {"y": 0}, {"x": 1}, {"y": 1}] == runs.rows("b")
+
+
+# -- records that stop the pipeline -----------------------------------------------------------------------
+
+
+def test_a_record_that_stops_it_leaves_nothing_and_what_is_before_it_is_committed(runs: Runs) -> None:
+    runs.publish("a", [{"n": 1}, {"n": "x"}, {"n": 3}])
+    with pytest.raises(RecordRefusedError) as caught:
+        run(runs, "source: a\nmap: {n: n + 1}\nsink: b\n")
+    assert "a/0@1" == caught.value.place
+    assert [(2,)] == runs.columns("b", "n")
+    account = status_of(runs.store, "p").account
+    assert (1, True) == (account.records_in, account.balances)
+    assert 1 == runs.run("source: a\nmap: {n: n + 1}\non_error: drop\nsink: b\n").dead
+    assert [(2,), (4,)] == runs.columns("b", "n")
+
+
+def test_items_of_a_record_before_the_one_that_stops_it_come_once(runs: Runs) -> None:
+    runs.publish("a", [{"items": [1]}, {"items": [2, "x", 3]}, {"items": [4]}])
+    text = "source: a\nflat_map: {items: items, as: item}\nmap: {n: item + 0}\nsink: b\n"
+    with pytest.raises(RecordRefusedError):
+        run(runs, text)
+    assert [(1,)] == runs.columns("b", "n")
+    assert status_of(runs.store, "p").balances
+    assert 1 == runs.run(f"{text}on_error: drop\n").dead
+    assert [(1,), (2,), (3,), (4,)] == runs.columns("b", "n")
+
+
+def test_a_key_of_a_record_that_stops_it_does_not_count_as_seen(runs: Runs) -> None:
+    runs.publish("a", [{"at": 1, "id": 1, "n": "x"}, {"at": 2, "id": 2, "n": 2}])
+    text = "source: a\ntime: at\ndedup: {key: id, within: 1h}\nmap: {id: id, n: MAPPED}\nsink: b\n"
+    with pytest.raises(RecordRefusedError):
+        run(runs, text.replace("MAPPED", "n + 1"))
+    assert 0 == runs.run(text.replace("MAPPED", "n")).deduped
+    assert [(1, "x"), (2, 2)] == runs.columns("b", "id", "n")
+
+
+def test_too_many_refused_records_stop_it_at_the_same_record_for_all_sizes_of_chunks(tmp_path: Path) -> None:
+    text = "source: a\nmap: {n: n + 1}\non_error: {to: dead, max_ratio: 0.1}\nsink: b\n"
+    found = []
+    for chunk_records in (1, 7, 1000):
+        runs = Runs(tmp_path / f"{chunk_records}")
+        with runs.store:
+            runs.publish(
+                "a", [{"n": "x" if number > 150 and number % 3 else number} for number in range(300)]
+            )
+            for _ in range(2):
+                with pytest.raises(TooManyRefusedError):
+                    run(runs, text, chunk_records=chunk_records)
+            found.append((len(runs.rows("b")), len(runs.rows("dead")), status_of(runs.store, "p").account))
+    assert found[0] == found[1] == found[2]
+    assert found[0][2].balances
+
+
+def test_a_topic_that_is_not_there_leaves_no_trace_of_the_pipeline(runs: Runs) -> None:
+    with pytest.raises(TopicNotFoundError):
+        run(runs, PASSED)
+    assert ([], []) == (runs.store.catalog.names(), pipeline_names(runs.store))
