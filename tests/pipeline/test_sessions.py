@@ -71,9 +71,9 @@ def test_keys_have_sessions_of_their_own() -> None:
 
 def test_a_session_that_went_on_does_not_close_at_its_former_end() -> None:
     run = feed(sessions(10), 0, 8, 16, 24)
-    run.close(33)
-    assert [] == run.out
     run.close(34)
+    assert [] == run.out
+    run.close(35)
     assert [(0, 34, 4)] == spans(run)
 
 
@@ -103,9 +103,9 @@ def test_a_session_that_was_given_out_and_reaches_beyond_the_watermark_waits_for
     run = feed(sessions(10, allow_late_ms=50), 0, 11)
     run.take(Record(8, "a", 1), Moment(closed_ms=11, low_ms=11))
     assert [(0, 10, 0, 1)] == revisions(run)
-    run.close(20)
-    assert [(0, 10, 0, 1)] == revisions(run)
     run.close(21)
+    assert [(0, 10, 0, 1)] == revisions(run)
+    run.close(22)
     assert [(0, 10, 0, 1), (0, 21, 1, 3)] == revisions(run)
 
 
@@ -115,11 +115,11 @@ def test_sessions_that_were_given_out_and_become_one_come_out_as_its_next_revisi
 
 
 def test_a_session_is_forgotten_when_nothing_late_is_allowed_any_more() -> None:
-    run = feed(sessions(10, allow_late_ms=20), 0, 29)
+    run = feed(sessions(10, allow_late_ms=20), 0, 30)
     assert 2 == run.store.open
-    run.close(30)
+    run.close(31)
     assert 1 == run.store.open
-    run.take(Record(5, "a", 1), Moment(closed_ms=40, low_ms=30))
+    run.take(Record(5, "a", 1), Moment(closed_ms=40, low_ms=31))
     assert [5] == [record.time_ms for record in run.late]
 
 
@@ -141,7 +141,7 @@ def test_a_record_goes_into_the_earliest_session_that_has_room() -> None:
 
 def test_an_earlier_start_can_bring_the_end_of_a_limited_session_nearer() -> None:
     run = feed(sessions(10, max_ms=20), 10, 25, 19, bound_ms=20)
-    run.take(Record(6, "a", 1), Moment(closed_ms=5, low_ms=26))
+    run.take(Record(6, "a", 1), Moment(closed_ms=5, low_ms=27))
     assert [(6, 26, 4)] == spans(run)
 
 

@@ -163,7 +163,7 @@ class SessionModel:
 
     def take(self, record: Record, moment: Moment) -> list[Out] | None:
         joined = self._join(record)
-        if not joined and self._bounds([record])[1] + self.allow_late_ms <= moment.closed_ms:
+        if not joined and self._bounds([record])[1] + self.allow_late_ms < moment.closed_ms:
             return None
         if isinstance(record.x, str):
             return []
@@ -176,10 +176,12 @@ class SessionModel:
 
     def close(self, low_ms: int) -> list[Out]:
         self.low_ms = max(self.low_ms, low_ms)
-        due = [each for each in self.sessions if each.is_due and self._bounds(each.records)[1] <= self.low_ms]
+        due = [each for each in self.sessions if each.is_due and self._bounds(each.records)[1] < self.low_ms]
         given = self._give(due)
         self.sessions = [
-            each for each in self.sessions if self._bounds(each.records)[1] + self.allow_late_ms > self.low_ms
+            each
+            for each in self.sessions
+            if self._bounds(each.records)[1] + self.allow_late_ms >= self.low_ms
         ]
         return given
 

@@ -20,11 +20,16 @@ class SessionWindows(WindowStore):
     """A session reaches from its first record to `gap_ms` after its last.
 
     A record joins the sessions that it is no further than the gap away from; exactly the gap is not too far.
+    So a session closes when the watermark is past its end, not at it: a record at its end could still join
+    it, and records within the bound of disorder make the same sessions in any order.
+
     No session is longer than `max_ms`: one that would be ends there, and a record goes into the earliest
     session that still has room for it, or begins another. A record is late if the session that it would make
     alone is closed and there is none that it can join. A session that was given out and grows is given out
     once more when it closes again, at once if it is closed still; so is what comes of joining several.
     """
+
+    _beyond_ms = 1
 
     def __init__(
         self,
@@ -66,7 +71,7 @@ class SessionWindows(WindowStore):
         if joined:
             return (self._extend(joined[0], time_ms),)
         end_ms = self._end(time_ms, time_ms)
-        if end_ms + self._allow_late_ms <= closed_ms:
+        if end_ms + self._allow_late_ms < closed_ms:
             return ()
         return (self._create(time_ms, end_ms, key, time_ms),)
 
@@ -106,7 +111,7 @@ class SessionWindows(WindowStore):
         # With a longest length an earlier start can mean an earlier end.
         if is_given or group.end_ms < end_ms:
             group.is_given = False
-            self._file(group, group.end_ms)
+            self._file_end(group)
         return group.acc
 
     def _join(self, joined: list[Group], time_ms: int) -> Accumulator:

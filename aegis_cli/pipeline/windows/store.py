@@ -25,6 +25,9 @@ _TOUCHED_MAX = 10_000
 class WindowStore:
     """Base of the stores. A kind adds how groups are found again: `_enter`, `_leave`, `_at`, `_groups`."""
 
+    # How far beyond a window's end the watermark must be to close it.
+    _beyond_ms = 0
+
     def __init__(
         self, layout: Layout, *, pipeline: str, groups_max: int = GROUPS_MAX, allow_late_ms: int = 0
     ) -> None:
@@ -75,14 +78,14 @@ class WindowStore:
         group = Group(start_ms, end_ms, key, mark, acc)
         self.open += 1
         self._enter(group)
-        self._file(group, end_ms)
+        self._file_end(group)
         self._recent.append(group)
         return acc
 
     def _reopen(self, group: Group) -> None:
         """Have a group given out once more."""
         group.is_given = False
-        self._file(group, group.end_ms)
+        self._file_end(group)
         self._recent.append(group)
 
     def _drop(self, group: Group) -> None:
@@ -128,9 +131,13 @@ class WindowStore:
         if due_ms < self.next_end_ms:
             self.next_end_ms = due_ms
 
+    def _file_end(self, group: Group) -> None:
+        """Have a group come up when it closes."""
+        self._file(group, group.end_ms + self._beyond_ms)
+
     def _unfile(self, group: Group) -> None:
         """Take back that a group was filed under its end, just now."""
-        groups = self._filed.get(group.end_ms)
+        groups = self._filed.get(group.end_ms + self._beyond_ms)
         if groups and groups[-1] is group:
             groups.pop()
 
@@ -155,7 +162,9 @@ class WindowStore:
 
     def _come_up(self, group: Group, watermark_ms: int, given: list[Group]) -> None:
         """Do with a group what is due; file it again if it is not."""
-        due_ms = group.end_ms + self._allow_late_ms if group.is_given else group.end_ms
+        due_ms = group.end_ms + self._beyond_ms
+        if group.is_given:
+            due_ms += self._allow_late_ms
         if due_ms > watermark_ms:
             self._file(group, due_ms)
         elif group.is_given:
@@ -170,7 +179,7 @@ class WindowStore:
             self._note(group)
             # One that was given out before is filed for its end already.
             if group.revision == 1:
-                self._file(group, group.end_ms + self._allow_late_ms)
+                self._file(group, due_ms + self._allow_late_ms)
 
     def flush(self) -> list[Closed]:
         groups = list(self._groups())
@@ -228,9 +237,9 @@ class WindowStore:
 
     def _file_restored(self, group: Group) -> None:
         if not group.is_given:
-            self._file(group, group.end_ms)
+            self._file_end(group)
         if group.revision:
-            self._file(group, group.end_ms + self._allow_late_ms)
+            self._file(group, group.end_ms + self._beyond_ms + self._allow_late_ms)
 
 
 def _stored(group: Group) -> int:

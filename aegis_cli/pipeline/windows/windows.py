@@ -1,7 +1,8 @@
 """What a store of windows promises. Each kind is a state machine: no clock, no input or output.
 
-A window is the time from its start to before its end. It closes when the watermark reaches its end, and is
-given out then; with `allow_late_ms` it is kept for so long, and each late record gives it out once more.
+A window is the time from its start to before its end. It closes when the watermark reaches its end, a session
+when it is past that, and is given out then; with `allow_late_ms` it is kept for so long, and each late record
+gives it out once more.
 Windows are given out in order of end, start and key, so what comes out depends on the records and their
 order alone: not on how often `close` is called, nor on restarts in between. For that, whoever drives it
 
@@ -55,8 +56,8 @@ class Windows(Protocol):
     def find(self, time_ms: int, key: Key, closed_ms: int) -> Sequence[Accumulator]:
         """The accumulators that a record goes into; none if it is late.
 
-        A window is closed for it if its end, and `allow_late_ms`, are not after `closed_ms`, which is never
-        less than the watermark given to `close`. Raises `RecordError`, and has changed nothing then.
+        `closed_ms` is the watermark that holds for it, never less than the one given to `close`. Raises
+        `RecordError`, and has changed nothing then.
         """
         ...
 
