@@ -276,6 +276,84 @@ def test_q8_finds_who_came_and_offered_something_within_the_same_ten_seconds(hou
     assert expected == house.found("q8", "id", "name", "window_start")
 
 
+def test_q3_as_a_join_of_streams(house: House) -> None:
+    house.run(
+        "q3",
+        """
+        source: auctions
+        time: {field: date_time, watermark: 2s}
+        filter: category == 10
+        join: {topic: persons, as: person, key: seller, other_key: id, other_time: date_time, within: 30d}
+        map: {name: person.name, city: person.city, state: person.state, id: id}
+        branches:
+          - filter: state in ["OR", "ID", "CA"]
+            sink: q3
+        """,
+    )
+    expected = house.sql(
+        "select p.name, p.city, p.state, a.id from auctions a join persons p on a.seller = p.id "
+        "where a.category = 10 and p.state in ('OR', 'ID', 'CA')"
+    )
+    assert expected == house.found("q3", "name", "city", "state", "id")
+
+
+def test_q7_as_a_join_of_bids_with_the_highest_price_of_their_window(house: House) -> None:
+    house.run(
+        "highest",
+        """
+        source: bids
+        time: {field: date_time, watermark: 2s}
+        window: {tumbling: 10s}
+        aggregate: {price: max(price)}
+        sink: highest
+        """,
+    )
+    house.run(
+        "q7",
+        """
+        source: bids
+        time: {field: date_time, watermark: 2s}
+        join: {topic: highest, as: top, key: price, other_key: price, other_time: window_start, within: 10s}
+        map: {auction: auction, bidder: bidder, price: price, seq: seq, at: date_time, of: top.window_start}
+        branches:
+          - filter: at // 10000 == parse_time(of) // 10000
+            sink: q7
+        """,
+    )
+    expected = house.sql(
+        """
+        select auction, bidder, price, seq from bids b where price = (
+            select max(price) from bids c where c.date_time // 10000 = b.date_time // 10000
+        )
+        """
+    )
+    assert expected == house.found("q7", "auction", "bidder", "price", "seq")
+
+
+def test_q8_as_a_join_of_streams(house: House) -> None:
+    house.run(
+        "q8",
+        """
+        source: persons
+        time: {field: date_time, watermark: 2s}
+        join: {topic: auctions, as: offer, key: id, other_key: seller, other_time: date_time, within: 10s}
+        filter: date_time // 10000 == offer.date_time // 10000
+        group_by: [id, name]
+        window: {tumbling: 10s}
+        aggregate: {auctions: count()}
+        sink: q8
+        """,
+    )
+    expected = house.sql(
+        """
+        select p.id, p.name, text(p.date_time // 10000 * 10000), count(*)
+        from persons p join auctions a on a.seller = p.id
+        where a.date_time // 10000 = p.date_time // 10000 group by all
+        """
+    )
+    assert expected == house.found("q8", "id", "name", "window_start", "auctions")
+
+
 def test_q11_counts_the_bids_of_a_bidder_s_session(house: House) -> None:
     house.run(
         "q11",

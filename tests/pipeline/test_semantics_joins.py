@@ -1,4 +1,4 @@
-"""Joins of records to tables, by the behaviour that users know from ksqlDB and Kafka Streams."""
+"""Joins of records to tables and to records, by the behaviour that users know from ksqlDB."""
 
 from __future__ import annotations
 
@@ -124,3 +124,95 @@ def test_results_of_windows_are_joined_by_a_second_pipeline(runs: Runs) -> None:
     )
     runs.run(LEFT.replace("source: orders", "source: counts"), name="second")
     assert [(2, "ann")] == joined(runs)
+
+
+# -- joins of two streams -----------------------------------------------------------------------------
+
+PAID = """
+source: sales
+time: {field: at, watermark: 5s}
+join: {topic: payments, as: payment, key: id, other_key: sale, other_time: at, within: 10s, type: inner}
+map: {id: id, at: at, paid: payment.at}
+sink: out
+"""
+PAID_OR_NOT = PAID.replace("type: inner", "type: left")
+
+
+def sales(*rows: tuple[Any, float]) -> list[dict[str, Any]]:
+    return [{"id": key, "at": at} for key, at in rows]
+
+
+def payments(*rows: tuple[Any, float]) -> list[dict[str, Any]]:
+    return [{"sale": key, "at": at} for key, at in rows]
+
+
+def pairs(runs: Runs) -> list[tuple[Any, ...]]:
+    return sorted(runs.columns("out", "id", "at", "paid"), key=repr)
+
+
+def test_records_match_up_to_the_distance_before_and_after(runs: Runs) -> None:
+    runs.publish("sales", sales(("a", 20), ("b", 20), ("c", 20), ("d", 20)))
+    runs.publish("payments", payments(("a", 10), ("b", 30), ("c", 9.999), ("d", 30.001)))
+    runs.run(PAID)
+    assert [("a", 20, 10), ("b", 20, 30)] == pairs(runs)
+
+
+@pytest.mark.parametrize("text", [PAID, PAID_OR_NOT])
+def test_it_does_not_matter_which_of_two_comes_first(runs: Runs, text: str) -> None:
+    runs.publish("payments", payments(("a", 1)))
+    runs.publish("sales", sales(("a", 2), ("b", 3)))
+    runs.publish("payments", payments(("b", 4)))
+    runs.run(text)
+    assert [("a", 2, 1), ("b", 3, 4)] == pairs(runs)
+
+
+def test_every_pair_of_a_key_comes_out_once(runs: Runs) -> None:
+    runs.publish("sales", sales(("a", 1), ("a", 2)))
+    runs.publish("payments", payments(("a", 3), ("b", 3), ("a", 4)))
+    runs.publish("sales", sales(("a", 5)))
+    account = runs.run(PAID)
+    assert [("a", at, paid) for at in (1, 2, 5) for paid in (3, 4)] == pairs(runs)
+    assert 6 == account.emitted
+
+
+def test_a_left_join_says_that_nothing_matched_when_nothing_can_any_more(runs: Runs) -> None:
+    runs.publish("payments", payments(("x", 0)))
+    runs.publish("sales", sales(("a", 0), ("b", 1), ("z", 15)))
+    runs.publish("payments", payments(("x", 15)))
+    runs.run(PAID_OR_NOT, flush=False)
+    assert [] == runs.rows("out")
+    runs.publish("payments", payments(("b", 11), ("x", 30)))
+    runs.publish("sales", sales(("z", 16.002)))
+    runs.run(PAID_OR_NOT, flush=False)
+    assert [("a", 0, None), ("b", 1, 11)] == pairs(runs)
+
+
+def test_at_the_end_a_left_join_lets_out_what_is_kept(runs: Runs) -> None:
+    runs.publish("sales", sales(("a", 0), ("b", 1)))
+    runs.publish("payments", payments(("b", 2)))
+    runs.run(PAID_OR_NOT)
+    assert [("a", 0, None), ("b", 1, 2)] == pairs(runs)
+
+
+def test_what_is_kept_of_both_sides_outlives_a_run(tmp_path: Path) -> None:
+    found = []
+    for times in (1, 2, 6):
+        runs = Runs(tmp_path / str(times))
+        with runs.store:
+            runs.topic("sales")
+            runs.topic("payments")
+            steps = [
+                ("payments", payments(("a", 0))),
+                ("sales", sales(("a", 1), ("b", 2))),
+                ("payments", payments(("b", 3), ("c", 4))),
+                ("sales", sales(("c", 5), ("d", 6), ("d", 40))),
+                ("payments", payments(("d", 45), ("e", 46))),
+                ("sales", sales(("e", 47))),
+            ]
+            for number, (topic, records) in enumerate(steps, 1):
+                runs.publish(topic, records)
+                if number % (6 // times) == 0:
+                    runs.run(PAID_OR_NOT, flush=False)
+            found.append(runs.rows("out"))
+    assert found[0] == found[1] == found[2]
+    assert [("a", 0), ("b", 3), ("c", 4), ("d", None)] == [(row["id"], row["paid"]) for row in found[0]][:4]
