@@ -32,6 +32,7 @@ _TEXT = re.compile(
     r"(?:[Tt ]([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9])(?:[.,]([0-9]{1,18}))?)?"
     r"(Z|z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?)?"
 )
+_USUAL_LENGTH = len("2026-03-01T12:00:00Z")
 _MINUTE_LENGTH = len("2026-03-01T12:00")
 _SECOND_LENGTH = len("2026-03-01T12:00:00")
 # What the first 16 characters of a text mean, its seconds, and all that follows; filled by texts that were
@@ -39,13 +40,18 @@ _SECOND_LENGTH = len("2026-03-01T12:00:00")
 _minutes: dict[str, int] = {}
 _seconds = {f":{second:02d}": second * 1000 for second in range(60)}
 _ends = {"": 0, "Z": 0}
+# The form that is used most needs two of these look-ups instead of three, and a third less time.
+_usual_ends = {f"{text}Z": time_ms for text, time_ms in _seconds.items()}
 
 
 def event_time_ms(value: Any) -> int:
     """Milliseconds since 1970. Raises RecordError for what is no time, or not of the years 1 to 9999."""
-    if type(value) is str and (end_ms := _ends.get(value[19:])) is not None:
+    if type(value) is str:
         try:
-            return _minutes[value[:16]] + _seconds[value[16:19]] + end_ms
+            if len(value) == _USUAL_LENGTH:
+                return _minutes[value[:16]] + _usual_ends[value[16:]]
+            if (end_ms := _ends.get(value[19:])) is not None:
+                return _minutes[value[:16]] + _seconds[value[16:19]] + end_ms
         except KeyError:
             return _read(value)
     return _read(value)
