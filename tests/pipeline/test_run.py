@@ -1,4 +1,4 @@
-"""Running a pipeline: what a record that stops it leaves behind, what a flush gives out, in which order rows come.
+"""Running a pipeline: what a record that stops it leaves behind, what a flush gives out, the order of rows.
 
 Results must not depend on where commits fall; each test here is about one way in which they could.
 """

@@ -1,8 +1,7 @@
-"""Sinks outside of the store: what they hold after runs that ended without a commit, and rows of odd shapes."""
+"""Sinks outside of the store: what they hold after runs that ended early, and rows of odd shapes."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +27,8 @@ class DiedError(BaseException):
 
 
 def table(path: Path, name: str = "t") -> list[tuple[object, ...]]:
+    import sqlite3
+
     database = sqlite3.connect(path)
     try:
         return database.execute(f"SELECT * FROM {name}").fetchall()
@@ -113,6 +114,8 @@ def test_a_message_that_is_no_object_stops_before_a_table(runs: Runs, tmp_path: 
 
 
 def test_a_table_that_must_be_there_is_not_made(runs: Runs, tmp_path: Path) -> None:
+    import sqlite3
+
     path = tmp_path / "out.db"
     runs.publish("a", [{"n": 1}])
     text = f"source: a\nsink: {{sqlite: {path}, table: t, create: false}}\n"
