@@ -24,7 +24,9 @@ from storage.watch import Watch, open_watch
 class Chunk:
     """Records of one place. `next_position` is the place's position when they are done.
 
-    `offsets` says where each one stands, `place` is what positions are kept by.
+    `offsets` says where each one stands, `place` is what positions are kept by. `peers` are places that
+    begin at the same time as this one, by topic and partition: what was appended at once is read one after
+    the other, and yet none of it may be late for having come second.
     """
 
     topic: str
@@ -34,6 +36,7 @@ class Chunk:
     offsets: Sequence[int]
     append_time_ms: int
     next_position: int
+    peers: Sequence[tuple[str, int]] = ()
 
 
 class Inputs:
@@ -66,6 +69,7 @@ class Inputs:
         self._records_max = records_max
         self._on_gap = on_gap
         self._places: dict[str, _Place] = {}
+        self._met: set[str] = set()
         self._chunks: Iterator[Chunk] = iter(())
         self._watch: Watch | None = None
         self.look_around()
@@ -98,13 +102,14 @@ class Inputs:
             place = self._oldest()
             if place is None:
                 return None
+            peers = self._peers(place)
             batch = place.pop()
             if isinstance(batch, Gap):
                 self._positions[place.key] = batch.end_offset
                 if self._on_gap is not None:
                     self._on_gap(batch)
             elif batch is not None:
-                self._chunks = self._pieces(place, batch)
+                self._chunks = self._pieces(place, batch, peers)
 
     def _oldest(self) -> _Place | None:
         oldest, oldest_ms = None, 0
@@ -114,7 +119,20 @@ class Inputs:
                 oldest, oldest_ms = place, append_time_ms
         return oldest
 
-    def _pieces(self, place: _Place, batch: Batch) -> Iterator[Chunk]:
+    def _peers(self, place: _Place) -> list[tuple[str, int]]:
+        """The places that were not read yet and have something as old as this one."""
+        if len(self._met) == len(self._places):
+            return []
+        time_ms = place.head_time_ms()
+        new = [
+            other
+            for other in self._places.values()
+            if other.key not in self._met and other.head_time_ms() == time_ms
+        ]
+        self._met.update(other.key for other in new)
+        return [(other.reader.topic.name, other.reader.partition) for other in new]
+
+    def _pieces(self, place: _Place, batch: Batch, peers: Sequence[tuple[str, int]]) -> Iterator[Chunk]:
         for piece in batch.pieces(self._records_max):
             yield Chunk(
                 piece.topic,
@@ -124,6 +142,7 @@ class Inputs:
                 piece.offsets(),
                 piece.append_time_ms,
                 piece.last_offset + 1,
+                peers,
             )
 
     def lag(self) -> int:

@@ -154,7 +154,10 @@ class Program:
             turn.account.expanded += len(alone)
             self._after(-1, alone, turn.closed_ms, turn.low_ms, turn)
         if self.grouping is not None:
-            self.grouping.finish(self.grouping.windows.flush(), turn)
+            given_out = self.grouping.windows.flush()
+            # What comes later for these windows is late: it must not make a second one of the same time.
+            turn.closed_ms = max([turn.closed_ms, *(closed.end_ms for closed in given_out)])
+            self.grouping.finish(given_out, turn)
 
     # -- writing --------------------------------------------------------------------------------------
 

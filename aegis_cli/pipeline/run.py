@@ -249,6 +249,8 @@ class Runner:
         turn = self._turn
         turn.begin(chunk.topic, chunk.partition, chunk.lines, chunk.offsets, chunk.append_time_ms)
         rows = self._program.feeds[chunk.topic].rows(chunk.lines)
+        for topic, number in chunk.peers:
+            turn.turn_to(number, side=self._program.sides[topic])
         partition = turn.turn_to(chunk.partition, side=self._program.sides[chunk.topic])
         if self._program.sides[chunk.topic] >= 0:
             self._last_of[partition.number] = time.monotonic()

@@ -1,6 +1,6 @@
 """A table that a topic tells: of each key the newest row, held in memory and stored as changes.
 
-A row whose value is null removes its key. With `ttl_ms` a row that was not told again for that long goes, by
+With `ttl_ms` a row that was not told again for that long goes, by
 the times of the rows themselves, so that no clock is asked: a field that says since when a row holds, or the
 append.
 """

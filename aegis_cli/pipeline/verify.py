@@ -103,6 +103,8 @@ class _Expected:
         )
         while (chunk := inputs.take()) is not None:
             turn.begin(chunk.topic, chunk.partition, chunk.lines, chunk.offsets, chunk.append_time_ms)
+            for topic, number in chunk.peers:
+                turn.turn_to(number, side=program.sides[topic])
             partition = turn.turn_to(chunk.partition, side=program.sides[chunk.topic])
             rows = program.feeds[chunk.topic].rows(chunk.lines)
             program.process(chunk.topic, rows, partition, turn)
