@@ -1,4 +1,4 @@
-"""What those who work with a recovered store find: groups, files that were delivered to, producers.
+"""What those who work with a recovered store find: groups, output files, producers, pipelines.
 
 Each goes on from where the store says that it is, on a copy of the disk; afterwards everything must be there
 once. That the records of their logs are those that were acknowledged is looked at elsewhere: see `promises`.
@@ -21,10 +21,11 @@ from storage import Store
 from storage.assignor import Place
 from storage.group_reader import GroupReader
 from storage.member import open_group
+from tests.power_cut import pipelines
 from tests.power_cut.groups import OUTPUT, member_of
 from tests.power_cut.producing import LINES, placed, produce, published
 
-_HAVE_WORKERS = ("groups", "producers")
+_HAVE_WORKERS = ("groups", "producers", "pipelines")
 
 
 @contextlib.contextmanager
@@ -49,6 +50,8 @@ def problems(path: str) -> list[str]:
             found += _group_problems(store, group)
         for _ in store.catalog.names("producers"):
             found += _producer_problems(store)
+        if pipelines.NAME in store.catalog.names("pipelines"):
+            found += _pipeline_problems(store)
     return found
 
 
@@ -113,3 +116,13 @@ def _producer_problems(store: Store) -> list[str]:
         return []
     counts = [[line[:12] for line in lines] for lines in found]
     return [f"run to its end the producer has published {counts}"]
+
+
+def _pipeline_problems(store: Store) -> list[str]:
+    """How the recovered store is not what running the pipeline to its end makes of it."""
+    pipelines.run(store, flush=True)
+    found, wanted = pipelines.counts(store), pipelines.expected(store)
+    if found == wanted:
+        return []
+    short = [(count, total) for count, total, _ in found]
+    return [f"run to its end the pipeline has written {short}"]

@@ -15,6 +15,7 @@ from tests.power_cut.damage import one_identity
 from tests.power_cut.deaths import DEATHS
 from tests.power_cut.groups import GROUPS
 from tests.power_cut.leftovers import LEFTOVERS
+from tests.power_cut.pipelines import PIPELINES
 from tests.power_cut.producing import PRODUCING
 from tests.power_cut.recorder import recording
 from tests.power_cut.stage import Stage, small_sizes
@@ -22,7 +23,7 @@ from tests.power_cut.subscriptions import SUBSCRIPTIONS
 from tests.power_cut.trace import Trace
 from tests.power_cut.workloads import WORKLOADS
 
-ALL = WORKLOADS | DEATHS | LEFTOVERS | SUBSCRIPTIONS | GROUPS | PRODUCING
+ALL = WORKLOADS | DEATHS | LEFTOVERS | SUBSCRIPTIONS | GROUPS | PRODUCING | PIPELINES
 # Looks at every state of every moment, which takes some minutes; by default a sample of each moment.
 EXHAUSTIVE = os.environ.get("AEGIS_POWER_CUT") == "exhaustive"
 
