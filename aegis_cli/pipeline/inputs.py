@@ -78,14 +78,17 @@ class Inputs:
         """Find partitions that were added, and what dead publishers committed and did not show."""
         for name in self._topics:
             topic = self._store.topic(name)
+            prefix = f"{name}|{topic.topic_id.hex()}|"
+            # A partition that was added since the pipeline began has nothing that it is not to see.
+            from_end = self._from_end and name not in self._whole
+            from_end = from_end and not any(key.startswith(prefix) for key in self._positions)
             for number in range(topic.partitions):
-                key = f"{name}|{topic.topic_id.hex()}|{number}"
+                key = f"{prefix}{number}"
                 reader = self._store.reader(name, number)
                 if key in self._places or (self._ends is not None and key not in self._ends):
                     continue
                 start = self._positions.get(key)
                 if start is None:
-                    from_end = self._from_end and name not in self._whole
                     start = reader.end_offset if from_end else reader.start_offset
                     self._positions[key] = start
                 end = reader.end_offset if self._once else None

@@ -177,8 +177,10 @@ class Runner:
         self._bytes = self._records = 0
         self._last_commit = self._last_look = time.monotonic()
         self._changed = False
-        if self._files != files_before:
-            # A file is cut back to the length that was committed: there must be one before it grows.
+        from_end = program.definition.source.start == "latest"
+        if self._files != files_before or (from_end and self._positions != facts.positions):
+            # A file is cut back to the length that was committed: there must be one before it grows. And the
+            # end that a pipeline begins at is the one of now, not that of its first message.
             self._commit()
 
     def _open_inputs(self, on_gap: Callable[[Gap], None] | None) -> Inputs | LineInputs:

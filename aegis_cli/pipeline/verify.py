@@ -69,6 +69,10 @@ def _check(definition: Definition, facts: Facts) -> None:
         raise UnverifiableError(definition.name, "only what is written to topics can be compared")
     if definition.source.kind != "topic":
         raise UnverifiableError(definition.name, "its source is no topic, and leaves no history")
+    if definition.source.start == "latest":
+        raise UnverifiableError(
+            definition.name, "it began at the newest message, and where that was is not kept"
+        )
     if facts.flushes > 1 or (facts.flushes == 1 and not facts.flushed_last):
         raise UnverifiableError(definition.name, "windows were given out by --flush, and records came since")
 

@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from aegis_cli.pipeline.admin import pipeline_names, status_of
 from aegis_cli.pipeline.errors import RecordRefusedError, TooManyRefusedError
 from aegis_cli.pipeline.reading import loads
 from aegis_cli.pipeline.run import RunOptions, run_pipeline
-from aegis_cli.pipeline.verify import verify_pipeline
+from aegis_cli.pipeline.verify import UnverifiableError, verify_pipeline
+from storage.alter import alter_topic
 from storage.errors import TopicNotFoundError
 from tests.pipeline.runs import Runs
 
@@ -147,3 +149,29 @@ def test_a_topic_that_is_not_there_leaves_no_trace_of_the_pipeline(runs: Runs) -
     with pytest.raises(TopicNotFoundError):
         run(runs, PASSED)
     assert ([], []) == (runs.store.catalog.names(), pipeline_names(runs.store))
+
+
+# -- where it begins --------------------------------------------------------------------------------------
+
+
+def test_a_pipeline_that_begins_at_the_newest_message_reads_what_comes_after_its_first_run(
+    runs: Runs,
+) -> None:
+    text = "source: {topic: a, start: latest}\nsink: b\n"
+    runs.publish("a", [{"n": 1}])
+    for number in range(2, 5):
+        assert number - 2 == runs.run(text).records_in
+        runs.publish("a", [{"n": number}])
+    assert [(2,), (3,)] == runs.columns("b", "n")
+    with pytest.raises(UnverifiableError, match="it began at the newest message"):
+        verified(runs, text)
+
+
+def test_a_partition_that_was_added_is_read_from_its_beginning(runs: Runs) -> None:
+    text = "source: {topic: a, start: latest}\nsink: b\n"
+    runs.publish("a", [{"n": 1}])
+    runs.run(text)
+    alter_topic(runs.store, "a", lambda settings: msgspec.structs.replace(settings, partitions=2))
+    runs.publish("a", [{"n": 2}], partition=1)
+    runs.run(text)
+    assert [(2,)] == runs.columns("b", "n")
