@@ -67,9 +67,15 @@ class SqliteSink:
 
     def _check(self, rows: list[dict[str, Any]]) -> None:
         """Refuse rows before the commit that says that they will be in the table."""
+        names = set().union(*rows)
+        known = self._existing()
+        columns = {name.lower(): name for name in known}
+        for name in sorted(names):
+            if columns.setdefault(name.lower(), name) != name:
+                reason = f"SQLite takes the columns '{columns[name.lower()]}' and '{name}' for the same"
+                raise SinkError(self._pipeline, f"table {self._sink.table}", reason)
         if not self._sink.create:
-            assert self._columns is not None
-            unknown = set().union(*rows).difference(self._columns)
+            unknown = names.difference(known)
             if unknown:
                 reason = f"the table has no column '{min(unknown)}', and 'create: false' is given"
                 raise SinkError(self._pipeline, f"table {self._sink.table}", reason)

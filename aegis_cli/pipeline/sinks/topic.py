@@ -42,9 +42,19 @@ class TopicSink:
             return count
         for number, some in self._by_partition(rows).items():
             for lines, size in pieces(some):
+                self._check_sizes(lines)
                 outgoing.add(self._topic.name, number, [RecordBatch(lines=lines, count=size)])
                 count += size
         return count
+
+    def _check_sizes(self, lines: bytes) -> None:
+        if len(lines) > self._limit:
+            longest = max(map(len, lines.split(b"\n")))
+            if longest > self._limit:
+                raise self._refusal(f"it has {longest} bytes, and {self._limit} are allowed")
+
+    def _refusal(self, reason: str) -> SinkError:
+        return SinkError(self._pipeline, f"topic '{self._topic.name}'", f"a row was refused: {reason}")
 
     def _by_partition(self, rows: Rows) -> dict[int, list[Any]]:
         """The rows of each partition of the topic, in the order in which they were made."""
@@ -58,9 +68,7 @@ class TopicSink:
     def _add_keyed(self, intake: Intake, lines: bytes, outgoing: Outgoing) -> None:
         batches, error = intake.take(lines)
         if error is not None:
-            raise SinkError(
-                self._pipeline, f"topic '{self._topic.name}'", f"a row was refused: {error.reason}"
-            )
+            raise self._refusal(error.reason)
         for append in intake.appends(batches):
             outgoing.add(append.topic, append.partition, append.batches)
 
