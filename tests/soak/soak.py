@@ -6,7 +6,6 @@ pressure, not the run.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import time
@@ -27,6 +26,7 @@ JOURNAL_FILES_MAX = 10
 _LONGEST_STOP_SECONDS = 0.4
 _CATCH_UP_SECONDS = 120.0
 _STEP_SECONDS = 0.02
+_UNLOCK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +154,29 @@ def _finish(store_path: Path, followers: list[Role]) -> list[str]:
     return problems
 
 
-def _locked(store_path: Path) -> list[str]:
-    """Lock files that somebody holds; followers hold the store open and share that one."""
-    found = []
-    for path in [
+def _locked(store_path: Path) -> list[Path]:
+    """Lock files that stay held.
+
+    Followers hold the store open, and share that lock; and they take the locks of a partition for the moment
+    in which they show what a killed publisher had committed.
+    """
+    held: list[Path] = [
         *store_path.glob("journal/*.lock"),
         *store_path.glob("topics/*/*/head"),
         store_path / "topics/.lock",
-    ]:
-        with contextlib.suppress(FileNotFoundError):
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                if not files.try_lock(fd, shared=path.name == "use.lock"):
-                    found.append(str(path))
-            finally:
-                os.close(fd)
-    return found
+    ]
+    deadline = time.monotonic() + _UNLOCK_SECONDS
+    while (held := [path for path in held if _is_held(path)]) and time.monotonic() < deadline:
+        time.sleep(_STEP_SECONDS)
+    return held
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not files.try_lock(fd, shared=path.name == "use.lock")
+    finally:
+        os.close(fd)
