@@ -25,6 +25,8 @@ from storage.segment import data_path, meta_path
 
 # All that the parts of one record carry inline together.
 _RECORD_PAYLOAD_BYTES_MAX = 1024 * 1024
+# What one part carries inline; tests make it smaller.
+INLINE_BYTES_MAX = PAYLOAD_BYTES_MAX
 LOGS_MAX = 1024
 
 
@@ -53,6 +55,12 @@ class Write(msgspec.Struct, frozen=True):
     expect_offset: int | None = None
     expect_fence: int | None = None
     fence: int | None = None
+
+    @property
+    def lone_batch(self) -> RecordBatch | None:
+        """Its only batch, if it rests on no condition and its fence is the newest one's."""
+        unconditional = self.expect_offset is None and self.expect_fence is None and self.fence is None
+        return self.batches[0] if unconditional and len(self.batches) == 1 else None
 
 
 class _Plan(msgspec.Struct):
@@ -130,7 +138,7 @@ def _plan(writes: Sequence[Write], *, now_ms: int, durable: bool) -> list[_Plan]
         log.roll_if_due(tail, adding_bytes=data_bytes, now_ms=now_ms)
         plan = _lay_out(write, tail, now_ms=now_ms)
         size = data_bytes + len(plan.meta)
-        plan.direct = size > PAYLOAD_BYTES_MAX or inline_bytes + size > _RECORD_PAYLOAD_BYTES_MAX
+        plan.direct = size > INLINE_BYTES_MAX or inline_bytes + size > _RECORD_PAYLOAD_BYTES_MAX
         if plan.direct:
             # Cutting an abandoned range must never cut anything but that range.
             log.finish_last(tail)
@@ -151,8 +159,8 @@ def _lay_out(write: Write, tail: Tail, *, now_ms: int) -> _Plan:
     fence = tail.fence if write.fence is None else write.fence
     entries, data, metas = [], [], []
     for batch in write.batches:
-        meta = _encode_meta(batch, offset)
-        first_ms, newest_ms = _timestamps(batch, append_time_ms)
+        meta = encode_meta(batch, offset)
+        first_ms, newest_ms = timestamps_of(batch, append_time_ms)
         max_timestamp_ms = max(max_timestamp_ms, newest_ms)
         entries.append(
             Entry(
@@ -183,7 +191,7 @@ def _lay_out(write: Write, tail: Tail, *, now_ms: int) -> _Plan:
     return _Plan(write, tail, part, data, b"".join(metas), False)
 
 
-def _encode_meta(batch: RecordBatch, base_offset: int) -> bytes:
+def encode_meta(batch: RecordBatch, base_offset: int) -> bytes:
     if batch.keys is None and batch.headers is None and batch.timestamps_ms is None:
         return b""
     return encode_columns(
@@ -195,7 +203,7 @@ def _encode_meta(batch: RecordBatch, base_offset: int) -> bytes:
     )
 
 
-def _timestamps(batch: RecordBatch, append_time_ms: int) -> tuple[int, int]:
+def timestamps_of(batch: RecordBatch, append_time_ms: int) -> tuple[int, int]:
     """The first and the newest timestamp of a batch; a record without its own has that of its append."""
     own = batch.timestamps_ms
     if own is None:

@@ -30,6 +30,7 @@ from storage.errors import (
 from storage.journal_record import PAYLOAD_BYTES_MAX
 from storage.log import Log
 from storage.meta import encode_columns
+from storage.small_append import SmallAppend
 
 if TYPE_CHECKING:
     from storage.posting import Posting
@@ -69,6 +70,7 @@ class Combiner:
         self._log = log
         self._clock_ms = clock_ms
         self._lock_wait_seconds = lock_wait_seconds
+        self._small = SmallAppend(log, clock_ms)
         self._leading = threading.Lock()
         self._turns: deque[_Turn] = deque()
         self._posting: Posting | None = None
@@ -82,41 +84,34 @@ class Combiner:
             self._posting = None
 
     @staticmethod
-    def can_take(write: appending.Write) -> bool:
-        """Whether the write is small, so that it gains by company, and rests on no condition of its own."""
-        batches = write.batches
-        return (
-            len(batches) == 1
-            and len(batches[0].lines) <= SMALL_BYTES
-            and write.expect_offset is None
-            and write.expect_fence is None
-            and write.fence is None
-            and batches[0].count <= _SMALL_COUNT
-        )
+    def can_take(batch: RecordBatch) -> bool:
+        """Whether the batch is small, so that it gains by company."""
+        return len(batch.lines) <= SMALL_BYTES and batch.count <= _SMALL_COUNT
 
-    def append(self, writes: list[appending.Write], *, durable: bool) -> list[Receipt]:
-        """Append one write that it can take; raises what `storage.append.append` does, and `InDoubtError`."""
+    def append(self, batch: RecordBatch, durable: bool) -> Receipt:
+        """Append a batch that it can take; raises what `storage.append.append` does, and `InDoubtError`."""
         if not self._leading.acquire(False):
-            return [self._in_turn(writes[0].batches[0], durable)]
+            return self._in_turn(batch, durable)
         try:
             posting = self._posting
             if posting is not None and posting.is_due:
-                return [self._append(writes[0].batches[0], None, durable)]
+                return self._append(batch, None, durable)
             # Written out, since this is all that there is to it for a writer who is alone.
-            receipts = appending.append(
-                self._log.journal,
-                writes,
-                clock_ms=self._clock_ms,
-                lock_wait_seconds=self._lock_wait_seconds,
-                durable=durable,
-            )
-            receipt = receipts[0]
+            receipt = self._small.append(batch, durable)
+            if receipt is None:
+                receipt = self._append_within(self._lock_wait_seconds, batch, durable)
             if self._crowd or receipt.base_offset != self._next_offset:
                 self._look_round(receipt)
             self._next_offset = receipt.last_offset + 1
-            return receipts
+            return receipt
         finally:
-            self._pass_on()
+            if not self._turns:
+                self._leading.release()
+                # Who queued up just before the release has seen this thread lead.
+                if self._turns and self._leading.acquire(False):
+                    self._pass_on()
+            else:
+                self._pass_on()
 
     # -- threads --------------------------------------------------------------------------------------
 
@@ -244,6 +239,9 @@ class Combiner:
 
     def append_alone(self, batch: RecordBatch, deadline: float | None, durable: bool) -> Receipt:
         """The ordinary way. `deadline` is of the monotonic clock; `None` for the whole time from now on."""
+        receipt = self._small.append(batch, durable)
+        if receipt is not None:
+            return receipt
         wait = self._lock_wait_seconds
         if deadline is None:
             return self._append_within(wait, batch, durable)

@@ -21,7 +21,7 @@ SPARSE_OFFSETS = 4
 
 # version, flags, reserved, base, last, count, data crc, data position, data length, meta position,
 # meta length, meta crc, first timestamp, max timestamp, append time, sequence, fence, reserved
-_BODY = struct.Struct("<BBHQQIIQQQIIqqqQQQ16x")
+BODY = struct.Struct("<BBHQQIIQQQIIqqqQQQ16x")
 _CRC = struct.Struct("<I")
 # magic, version, reserved, log id, base offset, generation, created
 _HEADER = struct.Struct("<8sB3x16sQIq76x")
@@ -61,7 +61,7 @@ class Entry(NamedTuple):
         return self.meta_position + self.meta_length
 
     def encode(self) -> bytes:
-        body = _BODY.pack(ENTRY_VERSION, self[0], 0, *self[1:])
+        body = BODY.pack(ENTRY_VERSION, self[0], 0, *self[1:])
         return _CRC.pack(checksum.value(body)) + body
 
 
@@ -69,7 +69,7 @@ def decode_entry(raw: bytes) -> Entry | None:
     """The entry in these 128 bytes, or `None` where there is none (yet, or any more)."""
     if len(raw) != ENTRY_BYTES:
         return None
-    fields = _BODY.unpack_from(raw, 4)
+    fields = BODY.unpack_from(raw, 4)
     if fields[0] != ENTRY_VERSION:
         return None
     if not checksum.matches(Check.INDEX_ENTRY, _CRC.unpack_from(raw)[0], raw[4:]):

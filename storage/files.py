@@ -73,6 +73,8 @@ observer: Observer | None = None
 
 # What `os.posix_fallocate` cannot say: reserve the blocks, keep the size. From linux/falloc.h.
 _FALLOC_FL_KEEP_SIZE = 1
+_EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB
+_SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
 # From fcntl.h: type, whence, start, length, process.
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -275,7 +277,7 @@ def replace_file(path: str, data: bytes, promise: Sync = Sync.SETTINGS) -> None:
 def try_lock(fd: int, *, shared: bool = False) -> bool:
     """Take the kernel's lock on `fd` if it is free."""
     try:
-        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(fd, _SHARED if shared else _EXCLUSIVE)
     except BlockingIOError:
         return False
     return True

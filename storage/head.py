@@ -22,12 +22,13 @@ HEAD_FILE = "head"
 _CRC = struct.Struct("<I")
 # version, flags, salt, process, next offset, segment, next slot, data end, meta end, max timestamp,
 # append time, segment created, data/index/meta allocated, last record, mark, fence
-_BODY = struct.Struct("<BB2xQI4xQQQQQqqqQQQIIQIIQQ")
-HEAD_BYTES = _CRC.size + _BODY.size
+BODY = struct.Struct("<BB2xQI4xQQQQQqqqQQQIIQIIQQ")
+HEAD_BYTES = _CRC.size + BODY.size
+Fields = tuple[int, ...]
 # What a process maps. The rest of the file is zeros.
 PAGE_BYTES = 4096
-_VERSION = 2
-_DIRTY = 1
+HEAD_VERSION = 2
+DIRTY = 1
 _BULK = 2
 _STUCK = 4
 
@@ -76,9 +77,9 @@ class Head(NamedTuple):
 
 def encode_head(tail: Tail, *, salt: int, mark: Location | None = None, bulk: bool = False) -> bytes:
     """The bytes of a head: clean, or dirty with the place in the journal behind which the append will be."""
-    flags = (_DIRTY if mark is not None else 0) | (_BULK if bulk else 0) | (_STUCK if tail.stuck else 0)
-    body = _BODY.pack(
-        _VERSION,
+    flags = (DIRTY if mark is not None else 0) | (_BULK if bulk else 0) | (_STUCK if tail.stuck else 0)
+    body = BODY.pack(
+        HEAD_VERSION,
         flags,
         salt,
         os.getpid(),
@@ -102,11 +103,11 @@ def encode_head(tail: Tail, *, salt: int, mark: Location | None = None, bulk: bo
 
 def decode_head(raw: bytes, *, salt: int) -> Head | None:
     """The head in these bytes, or `None` if it is missing, damaged, torn or of another epoch."""
-    if len(raw) != HEAD_BYTES or raw[4] != _VERSION:
+    if len(raw) != HEAD_BYTES or raw[4] != HEAD_VERSION:
         return None
     if not checksum.matches(Check.HEAD, _CRC.unpack_from(raw)[0], raw[_CRC.size :]):
         return None
-    f = _BODY.unpack_from(raw, _CRC.size)
+    f = BODY.unpack_from(raw, _CRC.size)
     if f[2] != salt:
         return None
     flags = f[1]
@@ -114,7 +115,17 @@ def decode_head(raw: bytes, *, salt: int) -> Head | None:
     tail.last = Location(*f[15:18])
     tail.stuck = bool(flags & _STUCK)
     tail.fence = f[21]
-    return Head(tail, bool(flags & _DIRTY), bool(flags & _BULK), Location(*f[18:21]), f[3])
+    return Head(tail, bool(flags & DIRTY), bool(flags & _BULK), Location(*f[18:21]), f[3])
+
+
+def clean_fields(raw: bytes, *, salt: int) -> Fields | None:
+    """What a head says, in the order of `BODY`; `None` unless it is whole, of the epoch and clean."""
+    if raw[4] != HEAD_VERSION or raw[5]:
+        return None
+    if not checksum.matches(Check.HEAD, _CRC.unpack_from(raw)[0], raw[_CRC.size :]):
+        return None
+    fields: Fields = BODY.unpack_from(raw, _CRC.size)
+    return fields if fields[2] == salt else None
 
 
 def write_head(fd: int, tail: Tail, *, salt: int) -> None:
@@ -152,7 +163,7 @@ class MappedHead:
     """
 
     def __init__(self, path: str, *, fd: int) -> None:
-        self._fd = fd
+        self.fd = fd
         # A mapping keeps a copy of its descriptor, and a lock lives in every copy: it has to be another one.
         own = files.open_file(path)
         try:
@@ -160,20 +171,20 @@ class MappedHead:
             if size_bytes < PAGE_BYTES:
                 # Not left as a hole: one that finds no room on a full disk ends the process that stores.
                 files.write_at(own, bytes(PAGE_BYTES - size_bytes), size_bytes)
-            self._map = mmap.mmap(own, PAGE_BYTES)
+            self.page = mmap.mmap(own, PAGE_BYTES)
         finally:
             files.close_file(own)
         _open_heads.add(self)
 
     def read(self, *, salt: int) -> Head | None:
-        return decode_head(self._map[:HEAD_BYTES], salt=salt)
+        return decode_head(self.page[:HEAD_BYTES], salt=salt)
 
     def write(self, tail: Tail, *, salt: int, mark: Location | None = None, bulk: bool = False) -> None:
         """Write the head: clean, or dirty with the place in the journal behind which the append will be."""
-        files.write_mapped(self._fd, self._map, encode_head(tail, salt=salt, mark=mark, bulk=bulk))
+        files.write_mapped(self.fd, self.page, encode_head(tail, salt=salt, mark=mark, bulk=bulk))
 
     def close(self) -> None:
-        self._map.close()
+        self.page.close()
 
 
 _open_heads: weakref.WeakSet[MappedHead] = weakref.WeakSet()

@@ -23,7 +23,7 @@ from storage.files import Sync
 from storage.journal_file import FILES_MAX, HEADER_BYTES, FileHeader, file_path
 from storage.journal_record import Location, Part, encode_record, record_bytes, seal
 from storage.lock import FileLock
-from storage.shared_page import LANES, SharedPage, Tail
+from storage.shared_page import LANES, SharedPage, Tail, new_tail
 
 FILE_BYTES = 8 * 1024 * 1024
 # A lane without progress for so long is not waited for: this, or some of the syncs that the disk did last.
@@ -56,11 +56,12 @@ class Journal:
         self.path = path
         self.salt = salt
         self.page = page
-        self._file_bytes = file_bytes
+        self.file_bytes = file_bytes
         self._lock_wait_seconds = lock_wait_seconds
-        self._append_lock = FileLock(os.path.join(path, "append.lock"), what="the journal")
+        self.append_lock = FileLock(os.path.join(path, "append.lock"), what="the journal")
+        # Two who sync in one lane do no harm, so what somebody did to its file is not worth a look each time.
         self._lanes = [
-            FileLock(os.path.join(path, f"sync{lane}.lock"), what="the journal's sync")
+            FileLock(os.path.join(path, f"sync{lane}.lock"), what="the journal's sync", looks=False)
             for lane in range(LANES)
         ]
         self._fds: dict[int, int] = {}
@@ -72,7 +73,7 @@ class Journal:
         for fd in self._fds.values():
             files.close_file(fd)
         self._fds.clear()
-        for lock in (self._append_lock, *self._lanes):
+        for lock in (self.append_lock, *self._lanes):
             lock.close()
 
     def check_healthy(self) -> None:
@@ -89,12 +90,8 @@ class Journal:
     def append(self, parts: list[Part], *, now_ms: int) -> Committed:
         """Add one record. It is committed, in order, but durable only after `wait_durable`."""
         length = record_bytes(parts)
-        assert length <= self._file_bytes - HEADER_BYTES, "a record must fit into one journal file"
-        self._append_lock.acquire(timeout_seconds=self._lock_wait_seconds)
+        tail = self.begin(length)
         try:
-            tail = self.page.tail
-            if tail.position + length > self._file_bytes:
-                tail = self._switch(tail)
             sealed = seal(parts, tail.sequence)
             raw, crc = encode_record(
                 sealed,
@@ -106,15 +103,32 @@ class Journal:
                 written_ms=now_ms,
                 process=os.getpid(),
             )
-            files.step("journal.append")
-            files.write_at(self._fd(tail.file), raw, tail.position)
-            files.step("journal.written")
-            # Only now, with the whole record there: a process that dies before leaves no record.
-            self.page.tail = Tail(tail.sequence + 1, tail.file, tail.position + length, crc)
-            files.step("journal.moved")
+            self.add(tail, raw, crc)
         finally:
-            self._append_lock.release()
+            self.append_lock.release()
         return Committed(Location(tail.file, tail.position, tail.sequence), sealed)
+
+    def begin(self, length: int) -> Tail:
+        """Take `append_lock`, which the caller releases; returns where a record of this length goes."""
+        assert length <= self.file_bytes - HEADER_BYTES, "a record must fit into one journal file"
+        if not self.append_lock.try_acquire():
+            self.append_lock.acquire(timeout_seconds=self._lock_wait_seconds)
+        try:
+            tail = self.page.read_tail()
+            return tail if tail.position + length <= self.file_bytes else self._switch(tail)
+        except BaseException:
+            self.append_lock.release()
+            raise
+
+    def add(self, tail: Tail, raw: bytes, crc: int) -> None:
+        """Under the append lock: make these bytes the record at the tail."""
+        sequence, file, position, _ = tail
+        files.step("journal.append")
+        files.write_at(self._fd(file), raw, position)
+        files.step("journal.written")
+        # Only now, with the whole record there: a process that dies before leaves no record.
+        self.page.move_tail(new_tail(Tail, (sequence + 1, file, position + len(raw), crc)))
+        files.step("journal.moved")
 
     def _fd(self, number: int) -> int:
         fd = self._fds.get(number)
@@ -125,11 +139,11 @@ class Journal:
 
     def leave_file(self) -> None:
         """Go on in another file, so that a checkpoint frees the current one, which is damaged."""
-        self._append_lock.acquire(timeout_seconds=self._lock_wait_seconds)
+        self.append_lock.acquire(timeout_seconds=self._lock_wait_seconds)
         try:
             self._switch(self.page.tail)
         finally:
-            self._append_lock.release()
+            self.append_lock.release()
 
     def _switch(self, tail: Tail) -> Tail:
         """Go on in another file, under the append lock: the full one is durable before that."""
@@ -150,7 +164,7 @@ class Journal:
         numbers = journal_file.existing_files(self.path)
         for number in numbers:
             header = journal_file.read_header(self.path, number)
-            whole = os.stat(file_path(self.path, number)).st_size == self._file_bytes
+            whole = os.stat(file_path(self.path, number)).st_size == self.file_bytes
             if header is not None and header.salt != self.salt and whole:
                 return number
             if not whole:
@@ -160,7 +174,7 @@ class Journal:
             number = unfinished
         if number < 0:
             raise DiskFullError(self.path)
-        journal_file.create_file(self.path, number, size_bytes=self._file_bytes)
+        journal_file.create_file(self.path, number, size_bytes=self.file_bytes)
         return number
 
     def wait_durable(self, sequence: int) -> None:
@@ -170,22 +184,22 @@ class Journal:
         """
         page = self.page
         began = 0.0
-        while page.synced <= sequence:
-            if page.failed:
+        patient = True
+        while page.read_synced() <= sequence:
+            if page.has_failed():
                 raise SyncFailedError(self.path, failure_reason(self.path) or "another process's sync failed")
-            if not began:
-                began = time.monotonic()
-                patient = True
-            else:
+            if began:
                 stall = max(_STALL_SECONDS, min(_STALL_SYNCS * page.sync_seconds, _STALL_SECONDS_MAX))
                 patient = time.monotonic() - began < stall
-            if not self._sync_in_a_lane(1 if patient else LANES):
-                if patient:
-                    page.sleep(sequence + 1, timeout_seconds=_NAP_SECONDS)
-                else:
-                    # Every lane's holder is stopped: sync for oneself alone, and tell nobody.
-                    self._sync_alone(sequence)
-                    return
+            if self._sync_in_a_lane(1 if patient else LANES):
+                # The record was there when the tail was read.
+                return
+            if not patient:
+                # Every lane's holder is stopped: sync for oneself alone, and tell nobody.
+                self._sync_alone(sequence)
+                return
+            began = began or time.monotonic()
+            page.sleep(sequence + 1, timeout_seconds=_NAP_SECONDS)
 
     def _sync_in_a_lane(self, lanes: int) -> bool:
         for lane in range(lanes):
@@ -206,23 +220,22 @@ class Journal:
             # The last holder died while it synced. If its sync had failed, the kernel has told nobody else
             # and holds the pages for clean: write them again, so that this sync speaks for them. Under the
             # append lock, so that nobody uses the file again meanwhile; who leaves it does the same.
-            self._append_lock.acquire(timeout_seconds=self._lock_wait_seconds)
+            self.append_lock.acquire(timeout_seconds=self._lock_wait_seconds)
             try:
                 if page.tail.file == abandoned:
                     self._rewrite(page.tail)
             finally:
-                self._append_lock.release()
+                self.append_lock.release()
         # The target is read before the sync, never after: what is appended meanwhile is not covered. Files
         # before the tail's were synced when they were left.
-        tail = page.tail
-        page.set_intent(lane, tail.file)
+        sequence, file, _, _ = page.read_tail()
+        page.set_intent(lane, file)
         files.step("journal.sync")
         began = time.monotonic()
-        self._sync_file(tail.file, Sync.JOURNAL_COMMIT)
-        page.set_sync_seconds(lane, time.monotonic() - began)
+        self._sync_file(file, Sync.JOURNAL_COMMIT)
+        seconds = time.monotonic() - began
         files.step("journal.synced")
-        page.advance_synced(lane, tail.sequence)
-        page.set_intent(lane, None)
+        page.end_sync(lane, sequence, seconds)
 
     def _sync_alone(self, sequence: int) -> None:
         tail = self.page.tail

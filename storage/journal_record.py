@@ -24,11 +24,11 @@ ALIGNMENT = 8
 
 _CRC = struct.Struct("<I")
 # length, salt, sequence, previous crc, version, part count, synced sequence, written at, process
-_HEADER = struct.Struct("<IQQIB3xIQqI8x")
+HEADER = struct.Struct("<IQQIB3xIQqI8x")
 # kind, generation, entry count, log id, segment, first slot, previous file, previous position, previous
 # sequence, data length, meta length
-_PART = struct.Struct("<BxHI16sQQIIQII")
-HEADER_BYTES = _CRC.size + _HEADER.size
+PART = struct.Struct("<BxHI16sQQIIQII")
+HEADER_BYTES = _CRC.size + HEADER.size
 
 
 class Kind(IntEnum):
@@ -71,7 +71,7 @@ class Part(NamedTuple):
 
     @property
     def encoded_bytes(self) -> int:
-        return _PART.size + ENTRY_BYTES * len(self.entries) + len(self.data) + len(self.meta)
+        return PART.size + ENTRY_BYTES * len(self.entries) + len(self.data) + len(self.meta)
 
     @property
     def index_bytes(self) -> bytes:
@@ -124,12 +124,12 @@ def encode_record(
 ) -> tuple[bytes, int]:
     """The bytes of a record of sealed parts, padded to `length`, its `record_bytes`, and its CRC."""
     pieces = [
-        _HEADER.pack(
+        HEADER.pack(
             length, salt, sequence, previous_crc, RECORD_VERSION, len(parts), synced, written_ms, process
         )
     ]
     for part in parts:
-        header = _PART.pack(
+        header = PART.pack(
             part.kind,
             part.generation,
             len(part.entries),
@@ -155,7 +155,7 @@ def decode_record(buffer: bytes, position: int, *, salt: int) -> Record | None:
     if position < 0 or position + HEADER_BYTES > len(buffer):
         return None
     length, found_salt, sequence, previous_crc, version, count, synced, written_ms, process = (
-        _HEADER.unpack_from(buffer, position + _CRC.size)
+        HEADER.unpack_from(buffer, position + _CRC.size)
     )
     if found_salt != salt or version != RECORD_VERSION:
         return None
@@ -173,7 +173,7 @@ def decode_record(buffer: bytes, position: int, *, salt: int) -> Record | None:
 def _decode_parts(buffer: bytes, position: int, end: int, count: int) -> tuple[Part, ...] | None:
     parts = []
     for _ in range(count):
-        if position + _PART.size > end:
+        if position + PART.size > end:
             return None
         (
             kind,
@@ -187,8 +187,8 @@ def _decode_parts(buffer: bytes, position: int, end: int, count: int) -> tuple[P
             sequence,
             data_length,
             meta_length,
-        ) = _PART.unpack_from(buffer, position)
-        position += _PART.size
+        ) = PART.unpack_from(buffer, position)
+        position += PART.size
         data_start = position + entry_count * ENTRY_BYTES
         meta_start = data_start + data_length
         if meta_start + meta_length > end or kind not in _KINDS:

@@ -24,12 +24,14 @@ _LONGEST_PAUSE_SECONDS = 0.002
 class FileLock:
     """An exclusive lock on the file at `path`, which is made when it is missing. Not reentrant.
 
-    Once it is held, `size_bytes` is the file's size, and `openings` grows when `fd` is another file's.
+    Once it is held, `size_bytes` is the file's size, and `openings` grows when `fd` is another file's. Unless
+    it `looks`, neither is known, nor whether the file still has the name.
     """
 
-    def __init__(self, path: str, *, what: str) -> None:
+    def __init__(self, path: str, *, what: str, looks: bool = True) -> None:
         self.path = path
         self.what = what
+        self._looks = looks
         self.size_bytes = 0
         self.openings = 0
         self._mutex = threading.Lock()
@@ -43,6 +45,8 @@ class FileLock:
     def _try_lock(self) -> bool:
         """Lock the file that has the name now: one that somebody removed and made again is another lock."""
         while files.try_lock(self.fd):
+            if not self._looks:
+                return True
             status = os.fstat(self.fd)
             if status.st_nlink:
                 self.size_bytes = status.st_size
@@ -55,8 +59,18 @@ class FileLock:
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free."""
-        if not self._mutex.acquire(blocking=False):
+        if not self._mutex.acquire(False):
             return False
+        # What `_try_lock` does, where nothing happened to the file: this is called a few times for an append.
+        fd = self.fd
+        if files.try_lock(fd):
+            if not self._looks:
+                return True
+            status = os.fstat(fd)
+            if status.st_nlink:
+                self.size_bytes = status.st_size
+                return True
+            files.unlock(fd)
         if self._try_lock():
             return True
         self._mutex.release()

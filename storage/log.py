@@ -17,13 +17,7 @@ from typing import TYPE_CHECKING
 
 from storage import ceiling, files
 from storage.entry import ENTRY_BYTES, IndexHeader
-from storage.errors import (
-    DamageError,
-    DiskFullError,
-    LockTimeoutError,
-    NotYetVisibleError,
-    TopicChangedError,
-)
+from storage.errors import DamageError, DiskFullError, LockTimeoutError, NotYetVisibleError, TopicChangedError
 from storage.head import PAGE_BYTES, Head, MappedHead, Tail
 from storage.journal import Journal
 from storage.journal_record import NOWHERE, Kind, Location, Part
@@ -77,10 +71,10 @@ class Log:
             if not os.path.exists(place.settings_path):
                 raise TopicChangedError(place.topic) from None
             raise DamageError(place.directory, "the partition is missing") from None
-        self._segment: Segment | None = None
+        self.open_segment: Segment | None = None
         self._head: MappedHead | None = None
         self._head_opening = 0
-        self._ceiling = 0
+        self.ceiling_offset = 0
         self.rolled = False
         # What is being appended for several writers, if this process does that.
         self.group: Posts | None = None
@@ -90,36 +84,38 @@ class Log:
         if self._head is not None:
             self._head.close()
             self._head = None
-        self._segment = None
+        self.open_segment = None
 
     def check_current(self) -> None:
         """Under the lock: raise `TopicChangedError` if the topic was deleted, recreated or altered since."""
+        inode, changed_ns = self.place.settings_stamp
         try:
-            current = settings_stamp(self.place.settings_path)
+            status = os.stat(self.place.settings_path)
+            if status.st_ino == inode and status.st_mtime_ns == changed_ns:
+                return
         except FileNotFoundError:
-            current = None
-        if current != self.place.settings_stamp:
-            raise TopicChangedError(self.place.topic)
+            pass
+        raise TopicChangedError(self.place.topic)
 
     def segment(self, base_offset: int) -> Segment:
         """The open segment of this base; the one opened last is kept."""
-        segment = self._segment
+        segment = self.open_segment
         if segment is None or segment.base_offset != base_offset:
-            segment = self._segment = Segment(self.place.directory, base_offset)
+            segment = self.open_segment = Segment(self.place.directory, base_offset)
         return segment
 
     # -- the tail -------------------------------------------------------------------------------------
 
     def load(self) -> Tail:
         """Under the lock: where the log ends. Finishes what a dead holder of the lock left behind."""
-        head = self._mapped_head().read(salt=self.journal.salt)
+        head = self.mapped_head().read(salt=self.journal.salt)
         if head is not None and not head.dirty:
             if head.tail.stuck:
                 self._unstick(head.tail)
             return head.tail
         return self._find_tail(head)
 
-    def _mapped_head(self) -> MappedHead:
+    def mapped_head(self) -> MappedHead:
         """Under the lock: the head of the file that the lock is on now, which somebody may have emptied."""
         lock = self.lock
         head = self._head
@@ -132,7 +128,7 @@ class Log:
 
     def mark(self, tail: Tail, *, bulk: bool = False) -> None:
         """Before the journal append: whoever finds this mark looks for the record behind it."""
-        self._mapped_head().write(tail, salt=self.journal.salt, mark=self.journal.end, bulk=bulk)
+        self.mapped_head().write(tail, salt=self.journal.salt, mark=self.journal.end, bulk=bulk)
         files.step("head.marked")
         if self.group is not None:
             self.group.take(tail)
@@ -141,7 +137,7 @@ class Log:
         """After the journal append, or instead of it: the tail is known again."""
         if self.group is not None:
             self.group.settle(tail)
-        self._mapped_head().write(tail, salt=self.journal.salt)
+        self.mapped_head().write(tail, salt=self.journal.salt)
 
     def _find_tail(self, head: Head | None) -> Tail:
         """The tail after a holder of the lock died, or where the head is lost."""
@@ -252,11 +248,11 @@ class Log:
 
     def raise_ceiling(self, next_offset: int) -> None:
         """Under the lock, for a log whose appends do not wait for the disk: see `storage.ceiling`."""
-        if next_offset > self._ceiling:
-            self._ceiling = ceiling.read_ceiling(self.place.directory) or 0
-        if next_offset > self._ceiling:
-            self._ceiling = next_offset + ceiling.AHEAD_OFFSETS
-            ceiling.write_ceiling(self.place.directory, self._ceiling)
+        if next_offset > self.ceiling_offset:
+            self.ceiling_offset = ceiling.read_ceiling(self.place.directory) or 0
+        if next_offset > self.ceiling_offset:
+            self.ceiling_offset = next_offset + ceiling.AHEAD_OFFSETS
+            ceiling.write_ceiling(self.place.directory, self.ceiling_offset)
 
     # -- visibility -----------------------------------------------------------------------------------
 
@@ -280,8 +276,12 @@ class Log:
         try:
             self._apply_through(part)
         except (OSError, DiskFullError) as error:
-            self._say_stuck()
-            raise self._not_yet_visible(error) from error
+            raise self.not_shown(error) from error
+
+    def not_shown(self, error: Exception) -> NotYetVisibleError:
+        """Without the lock: let it be known that what is durable could not be shown; the error to raise."""
+        self._say_stuck()
+        return self._not_yet_visible(error)
 
     def _not_yet_visible(self, error: Exception) -> NotYetVisibleError:
         return NotYetVisibleError(self.place.topic, self.place.partition, str(error))
@@ -328,7 +328,7 @@ class Log:
         except LockTimeoutError:
             return
         try:
-            head = self._mapped_head().read(salt=self.journal.salt)
+            head = self.mapped_head().read(salt=self.journal.salt)
             if head is not None and not head.dirty:
                 head.tail.stuck = True
                 self.settle(head.tail)

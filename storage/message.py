@@ -13,7 +13,6 @@ _encode = msgspec.json.Encoder().encode
 
 def record_of(
     value: object,
-    *,
     key: str | int | float | None,
     headers: Mapping[str, str] | None,
     timestamp_ms: int | None,
@@ -23,6 +22,8 @@ def record_of(
 
     `value` is anything that JSON can say; `field` is the one that the topic declares as its key.
     """
+    if key is None and field is None and timestamp_ms is None and not headers:
+        return RecordBatch(lines=_encode(value) + b"\n", count=1), None
     raw_key = chosen_by = None if key is None else _encode(key)
     lines = _encode(value) + b"\n"
     if field is not None:

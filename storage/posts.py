@@ -272,6 +272,11 @@ class Posts:
         self._group = group
         self._leader_thread = threading.get_ident()
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether this thread appends a group."""
+        return self._leader_thread == threading.get_ident()
+
     def end(self) -> None:
         """The append of the group has returned, or failed."""
         self._leader_thread = 0
@@ -282,7 +287,7 @@ class Posts:
 
         Raises `Retracted` if it may not be, with nothing taken.
         """
-        if self._leader_thread != threading.get_ident():
+        if not self.is_under_way:
             return
         words, offset = self._words, tail.next_offset
         for slot, number, batch, _ in self._group:
@@ -298,7 +303,7 @@ class Posts:
 
     def settle(self, tail: Tail) -> None:
         """Under the partition's lock, before the head is clean: say what became of the group."""
-        if self._taken and self._leader_thread == threading.get_ident():
+        if self._taken and self.is_under_way:
             resolve(self._words, [slot for slot, *_ in self._group], tail)
             self._taken = False
             files.step("combine.committed")

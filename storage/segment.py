@@ -130,15 +130,30 @@ class Segment:
 
     def apply(self, part: Part) -> None:
         """Write what the part holds to the places that it names: data, then meta, then index slots."""
-        files.step("apply")
-        if part.data:
-            files.write_at(self.data_fd, part.data, part.entries[0].data_position)
+        meta_position = 0
         if part.meta:
-            first = next(entry for entry in part.entries if entry.meta_length)
-            files.write_at(self.meta_fd, part.meta, first.meta_position)
+            meta_position = next(entry for entry in part.entries if entry.meta_length).meta_position
+        self.write(
+            part.first_slot,
+            part.index_bytes,
+            part.data,
+            part.entries[0].data_position,
+            part.meta,
+            meta_position,
+        )
+
+    def write(
+        self, slot: int, index: bytes, data: bytes, data_position: int, meta: bytes, meta_position: int
+    ) -> None:
+        """Write these entries from `slot` on, after what they name."""
+        files.step("apply")
+        if data:
+            files.write_at(self.data_fd, data, data_position)
+        if meta:
+            files.write_at(self.meta_fd, meta, meta_position)
         files.step("apply.index")
-        files.write_at(self.index_fd, part.index_bytes, part.first_slot * ENTRY_BYTES)
-        self.applied_slot = part.first_slot + len(part.entries)
+        files.write_at(self.index_fd, index, slot * ENTRY_BYTES)
+        self.applied_slot = slot + len(index) // ENTRY_BYTES
         files.step("applied")
 
     def holds(self, part: Part) -> bool:

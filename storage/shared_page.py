@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from storage import files
@@ -31,6 +32,8 @@ _SLEEPERS = 24
 _FAILED = 25
 _FUTEX_BYTE = 26 * 8
 
+_FOUR_WORDS = struct.Struct("@4Q")
+
 
 class Tail(NamedTuple):
     """Where the journal ends: the next record's sequence, file and position; the last record's CRC."""
@@ -39,6 +42,13 @@ class Tail(NamedTuple):
     file: int
     position: int
     previous_crc: int
+
+
+_UNKNOWN = -1, Tail(0, 0, 0, 0)
+
+
+# Makes a tail out of a tuple: what calling the class does costs an append three times as much.
+new_tail = tuple.__new__
 
 
 class PageState(NamedTuple):
@@ -103,6 +113,8 @@ class SharedPage:
         self._map = mmap.mmap(fd, PAGE_BYTES)
         self._words = memoryview(self._map).cast("Q")
         self._futex: Futex | None = None
+        # The tail as it was at some version, since who appends alone finds the one that it wrote.
+        self._known = _UNKNOWN
 
     @property
     def salt(self) -> int:
@@ -118,36 +130,53 @@ class SharedPage:
         for lane in range(LANES):
             words[_SYNCED + lane] = tail.sequence
         words[_SALT] = salt
+        # Versions are counted anew.
+        self._known = _UNKNOWN
 
-    @property
-    def tail(self) -> Tail:
+    def read_tail(self) -> Tail:
+        """Where the journal ends now. A method, as `read_synced` is: an append asks for them too often for
+        properties, which take the interpreter several times as long."""
         words = self._words
         while True:
             version = words[_TAIL_VERSION]
+            known = self._known
+            if known[0] == version:
+                return known[1]
             at = _TAIL + 4 * (version & 1)
             tail = Tail(words[at], words[at + 1], words[at + 2], words[at + 3])
             # A copy is only ever rewritten after the version has moved on.
             if words[_TAIL_VERSION] == version:
+                self._known = version, tail
                 return tail
 
-    @tail.setter
-    def tail(self, tail: Tail) -> None:
+    def move_tail(self, tail: Tail) -> None:
+        """Say that the journal ends there. Only the holder of the append lock may."""
         words = self._words
         version = words[_TAIL_VERSION] + 1
         at = _TAIL + 4 * (version & 1)
-        words[at], words[at + 1], words[at + 2], words[at + 3] = tail
+        _FOUR_WORDS.pack_into(self._map, at * 8, *tail)
+        # One store of an aligned word, which packing it would not be.
         words[_TAIL_VERSION] = version
+        self._known = version, tail
 
-    @property
-    def synced(self) -> int:
+    tail = property(read_tail, move_tail)
+
+    def read_synced(self) -> int:
         """The sequence below which every record is durable."""
-        return max(self._words[_SYNCED], self._words[_SYNCED + 1])
+        words = self._words
+        first, second = words[_SYNCED], words[_SYNCED + 1]
+        return first if first > second else second
 
-    def advance_synced(self, lane: int, sequence: int) -> None:
-        """Say that all below `sequence` is durable. Only the holder of the lane's lock may."""
+    synced = property(read_synced)
+
+    def end_sync(self, lane: int, sequence: int, seconds: float) -> None:
+        """Say that all below `sequence` is durable, after a sync that took so long. As the lane's holder."""
+        words = self._words
+        words[_SYNC_MICROSECONDS + lane] = int(seconds * 1e6)
         # How far is synced only ever grows, whatever a process that was stopped for long still believes.
-        if sequence > self._words[_SYNCED + lane]:
-            self._words[_SYNCED + lane] = sequence
+        if sequence > words[_SYNCED + lane]:
+            words[_SYNCED + lane] = sequence
+        words[_INTENT + lane] = 0
 
     def intent(self, lane: int) -> int | None:
         """The journal file that the lane's last holder was about to sync and did not finish."""
@@ -162,13 +191,11 @@ class SharedPage:
         """How long a sync takes on this disk, as the lanes saw it last."""
         return max(self._words[_SYNC_MICROSECONDS], self._words[_SYNC_MICROSECONDS + 1]) / 1e6
 
-    def set_sync_seconds(self, lane: int, seconds: float) -> None:
-        self._words[_SYNC_MICROSECONDS + lane] = int(seconds * 1e6)
-
-    @property
-    def failed(self) -> bool:
+    def has_failed(self) -> bool:
         """Whether some process saw a sync fail."""
         return bool(self._words[_FAILED])
+
+    failed = property(has_failed)
 
     def set_failed(self, failed: bool) -> None:
         self._words[_FAILED] = int(failed)

@@ -11,6 +11,7 @@ Many threads may use one `Store`; a forked child opens its own.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import threading
@@ -32,7 +33,7 @@ from storage.errors import (
     TopicChangedError,
     TopicExistsError,
 )
-from storage.head import may_hide, read_head
+from storage.head import may_hide
 from storage.journal import Journal
 from storage.keys import partition_for
 from storage.log import Log
@@ -41,7 +42,7 @@ from storage.names import check_name
 from storage.topic import Topic, TopicSettings
 
 if TYPE_CHECKING:
-    from storage.combine import Combiner
+    from storage.company import Company
     from storage.maintenance import Maintenance
     from storage.reader import Gap, LogReader
     from storage.subscriber import Subscriber
@@ -85,7 +86,6 @@ class Store:
         self._journal: Journal | None = None
         self._maintenance: Maintenance | None = None
         self._logs: dict[bytes, Log] = {}
-        self._combiners: dict[Log, Combiner | None] = {}
         self._topics: dict[str, Topic] = {}
         self._placed: dict[tuple[str, int], tuple[tuple[int, int], Log]] = {}
         self._turns: dict[str, Iterator[int]] = {}
@@ -116,14 +116,18 @@ class Store:
             self._maintenance = Maintenance(self)
         return self._maintenance
 
+    @functools.cached_property
+    def _company(self) -> Company:
+        from storage.company import Company
+
+        return Company(self.clock_ms, self.lock_wait_seconds)
+
     def close(self) -> None:
         """Close every file. The store must not be used afterwards."""
         with self._mutex:
             for log in self._logs.values():
-                if combiner := self._combiners.get(log):
-                    combiner.close()
+                self._company.part(log)
                 log.close()
-            self._combiners.clear()
             self._logs.clear()
             self._placed.clear()
             for part in (self._maintenance, self._journal, self._opened):
@@ -208,7 +212,8 @@ class Store:
         number, batch = self.message(
             topic, value, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms
         )
-        return self.append([Append(topic=topic, partition=number, batches=[batch])])[0]
+        receipt = self._append_small(topic, number, batch)
+        return receipt or self.append([Append(topic=topic, partition=number, batches=[batch])])[0]
 
     def transaction(self) -> Transaction:
         """Messages to several topics, and changes of state, all or nothing: see `storage.transaction`."""
@@ -227,9 +232,11 @@ class Store:
         timestamp_ms: int | None = None,
     ) -> tuple[int, RecordBatch]:
         """The record that `publish` would append, and the partition that it would choose."""
-        field = (self._topics.get(topic) or self.topic(topic)).settings.key
-        batch, chosen_by = record_of(value, key=key, headers=headers, timestamp_ms=timestamp_ms, field=field)
-        return self.choose_partition(topic, chosen_by) if partition is None else partition, batch
+        settings = (self._topics.get(topic) or self.topic(topic)).settings
+        batch, chosen_by = record_of(value, key, headers, timestamp_ms, settings.key)
+        if partition is None:
+            partition = 0 if settings.partitions == 1 else self.choose_partition(topic, chosen_by)
+        return partition, batch
 
     def choose_partition(self, topic: str, key: bytes | None = None) -> int:
         """The partition for a key (raw JSON text), or the next in turn for a batch without."""
@@ -249,8 +256,7 @@ class Store:
         `DiskFullError`, `StoreFailedError`: nothing was stored. `SyncFailedError`: in doubt.
         `InDoubtError`: it may come yet. `NotYetVisibleError`: committed all the same.
         """
-        journal = self.journal
-        if journal.wants_checkpoint:
+        if (journal := self.journal).wants_checkpoint:
             self.maintenance.relieve_pressure()
         for attempt in range(_TOPIC_RETRIES):
             writes = [
@@ -265,7 +271,7 @@ class Store:
             ]
             durable = any(self._topics[item.topic].settings.durability == "fsync" for item in appends)
             try:
-                receipts = self._append(writes, durable=durable)
+                receipts = self._company.append(journal, writes, durable=durable)
                 break
             except SyncFailedError as error:
                 journal.fail(error.reason)
@@ -280,25 +286,25 @@ class Store:
             self._maintain(rolled)
         return receipts
 
-    def _append(self, writes: list[appending.Write], *, durable: bool) -> list[Receipt]:
-        """Append, in company where that can be. A log's first goes alone: it may be the only one."""
-        log, wait = writes[0].log, self.lock_wait_seconds
-        if log not in self._combiners:
-            self._combiners[log] = None
-        elif len(writes) == 1:
-            combiner = self._combiners[log] or self._combiner(log)
-            if combiner.can_take(writes[0]):
-                return combiner.append(writes, durable=durable)
-        journal, clock_ms = self.journal, self.clock_ms
-        return appending.append(journal, writes, clock_ms=clock_ms, lock_wait_seconds=wait, durable=durable)
-
-    def _combiner(self, log: Log) -> Combiner:
-        from storage.combine import Combiner
-
-        with self._mutex:
-            combiner = self._combiners.get(log) or Combiner(log, self.clock_ms, self.lock_wait_seconds)
-            self._combiners[log] = combiner
-        return combiner
+    def _append_small(self, topic: str, partition: int, batch: RecordBatch) -> Receipt | None:
+        """Append to a log that is known; `None`, with nothing stored, where there is more to do."""
+        journal, known, found = self._journal, self._topics[topic], self._placed.get((topic, partition))
+        if found is None or found[0] != known.stamp or journal is None or journal.wants_checkpoint:
+            return None
+        log = found[1]
+        combiner = self._company.get(log)
+        if combiner is None or not combiner.can_take(batch):
+            return None
+        try:
+            receipt = combiner.append(batch, known.settings.durability == "fsync")
+        except SyncFailedError as error:
+            journal.fail(error.reason)
+            raise
+        except TopicChangedError:
+            return None
+        if log.rolled or self.journal.wants_checkpoint:
+            self._maintain([log] if log.rolled else [])
+        return receipt
 
     def _maintain(self, rolled: list[Log]) -> None:
         """Upkeep after an acknowledged append: what fails here must not make that look undone."""
@@ -317,14 +323,9 @@ class Store:
         """
         if self.read_only or not os.access(os.path.join(self.path, "journal"), os.W_OK):
             return
-        log = self._log(topic, partition)
-        head = read_head(log.lock.fd, salt=self.journal.salt)
-        all_shown = head is not None and not head.dirty and head.tail.next_offset <= beyond_offset
-        if not all_shown and log.lock.try_acquire():
-            try:
-                log.finish_last(log.load())
-            finally:
-                log.lock.release()
+        from storage.unshown import show_committed
+
+        show_committed(self._log(topic, partition), beyond_offset=beyond_offset)
 
     def _log(self, name: str, partition: int) -> Log:
         """The log of one partition, as its topic was when its settings were last read."""

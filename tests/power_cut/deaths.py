@@ -52,6 +52,25 @@ def _dies_at(step: str, size: int) -> Workload:
     return work
 
 
+def _dies_small_at(step: str) -> Workload:
+    def work(stage: Stage) -> None:
+        """A writer dies in its second append, which is a small one as most are; others go on."""
+        store = stage.open()
+        stage.create(store)
+        stage.begin()
+        stage.publish(store)
+
+        def publish(dying: Store) -> None:
+            for _ in range(2):
+                stage.publish(dying, keyed=True)
+
+        kill(stage, step, publish, skip=1)
+        stage.publish(store)
+        stage.publish(store, keyed=True)
+
+    return work
+
+
 def _ignore(_: object) -> None: ...
 
 
@@ -287,7 +306,7 @@ def crowd(stage: Stage) -> None:
     stage.begin()
     stores = [stage.open() for _ in range(3)]
     for one in stores:
-        one._combiner(one._log("t", 0))._post_from_now_on()
+        one._company.combiner(one._log("t", 0))._post_from_now_on()
     together = threading.Barrier(3)
 
     def write(number: int) -> None:
@@ -312,4 +331,5 @@ DEATHS: dict[str, Workload] = {
     )
 }  # fmt: skip
 DEATHS |= {f"dies_at_{step}": _dies_at(step, 20) for step in _STEPS}
+DEATHS |= {f"small_dies_at_{step}": _dies_small_at(step) for step in _STEPS}
 DEATHS |= {f"bulk_dies_at_{step}": _dies_at(step, BULK_BYTES) for step in _BULK_STEPS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from storage import Store
 from storage.batch import Receipt, RecordBatch
@@ -30,6 +31,10 @@ class ObservedStore(Store):
         }
         mark(promises.Acknowledged(acknowledged))
         return receipts
+
+    def publish(self, topic: str, value: object, **options: Any) -> Receipt:
+        number, batch = self.message(topic, value, **options)
+        return self.append([Append(topic=topic, partition=number, batches=[batch])])[0]
 
     def create_topic(
         self, name: str, settings: TopicSettings | None = None, *, if_not_exists: bool = False

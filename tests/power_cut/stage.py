@@ -43,11 +43,11 @@ def small_sizes() -> Iterator[None]:
     assert defaults is not None
     before = defaults["file_bytes"], recovery.FILE_BYTES, topic.SEGMENT_BYTES_MIN, os.urandom
     ahead = ceiling.AHEAD_OFFSETS
-    inline = appending.PAYLOAD_BYTES_MAX, appending._RECORD_PAYLOAD_BYTES_MAX
+    inline = appending.INLINE_BYTES_MAX, appending._RECORD_PAYLOAD_BYTES_MAX
     defaults["file_bytes"] = recovery.FILE_BYTES = JOURNAL_FILE_BYTES
     topic.SEGMENT_BYTES_MIN, ceiling.AHEAD_OFFSETS = 1, 8
     lines_a_turn, producer_input.LINES_A_TURN = producer_input.LINES_A_TURN, 2
-    appending.PAYLOAD_BYTES_MAX, appending._RECORD_PAYLOAD_BYTES_MAX = BULK_BYTES, 2 * BULK_BYTES
+    appending.INLINE_BYTES_MAX, appending._RECORD_PAYLOAD_BYTES_MAX = BULK_BYTES, 2 * BULK_BYTES
     os.urandom = random.Random(7).randbytes
     loads, insists = tomllib.loads, os.environ.get("AEGIS_FORCE_FILESYSTEM")
     tomllib.loads = _loads
@@ -59,7 +59,7 @@ def small_sizes() -> Iterator[None]:
         if insists is None:
             del os.environ["AEGIS_FORCE_FILESYSTEM"]
         defaults["file_bytes"], recovery.FILE_BYTES, topic.SEGMENT_BYTES_MIN, os.urandom = before
-        appending.PAYLOAD_BYTES_MAX, appending._RECORD_PAYLOAD_BYTES_MAX = inline
+        appending.INLINE_BYTES_MAX, appending._RECORD_PAYLOAD_BYTES_MAX = inline
         ceiling.AHEAD_OFFSETS = ahead
         producer_input.LINES_A_TURN = lines_a_turn
 

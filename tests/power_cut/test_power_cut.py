@@ -11,6 +11,8 @@ import random
 
 import pytest
 
+from storage.batch import Receipt, RecordBatch
+from storage.small_append import SmallAppend
 from tests.power_cut import rig
 from tests.power_cut.crash import Explorer, record_recovery
 from tests.power_cut.promises import Facts
@@ -30,6 +32,21 @@ def test_no_power_cut_takes_back_a_promise(name: str) -> None:
         report = explorer.explore(rig.recorded(name))
     assert report.recovered > 20
     assert not report.violations, str(report)
+
+
+@pytest.mark.parametrize("name", ["small", "keyed", "roll", "checkpoints", "unsynced", "three_writers"])
+def test_what_is_looked_at_goes_the_small_way_too(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    went: list[Receipt] = []
+    real = SmallAppend.append
+
+    def append(self: SmallAppend, batch: RecordBatch, durable: bool) -> Receipt | None:
+        receipt = real(self, batch, durable)
+        went.extend([receipt] if receipt is not None else [])
+        return receipt
+
+    monkeypatch.setattr(SmallAppend, "append", append)
+    rig.recorded.__wrapped__(name)
+    assert went
 
 
 @pytest.mark.parametrize("name", _RECOVERED)

@@ -69,7 +69,7 @@ class Worker:
 
     def crowd(self, topic: str, partition: int = 0) -> None:
         """Post small appends from now on, as if many were at it."""
-        self._store._combiner(self._store._log(topic, partition))._post_from_now_on()
+        self._store._company.combiner(self._store._log(topic, partition))._post_from_now_on()
 
     def sequence(self, topic: str, name: str, count: int, *, partition: int = 0) -> list[list[object]]:
         """Publish `count` messages one by one, some of them keyed; returns each with its offset."""

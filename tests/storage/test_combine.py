@@ -174,7 +174,7 @@ def test_threads_whose_topic_is_altered_or_deleted_each_find_out(store: Store) -
 def test_topics_that_do_not_wait_for_the_disk_are_combined_too(store: Store) -> None:
     store.create_topic("o", TopicSettings(durability="os"))
     for log in (store._log("o", 0),):
-        store._combiner(log)._post_from_now_on()
+        store._company.combiner(log)._post_from_now_on()
     results = together(lambda number: [store.publish("o", number) for _ in range(20)])
     assert all(isinstance(result, list) for result in results)
     assert THREADS * 20 == len(list(store.read("o")))
@@ -183,7 +183,7 @@ def test_topics_that_do_not_wait_for_the_disk_are_combined_too(store: Store) -> 
 def test_a_thread_that_is_interrupted_while_it_waits_hands_on_what_it_was_given(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    combiner = store._combiner(store._log("t", 0))
+    combiner = store._company.combiner(store._log("t", 0))
     combiner._leading.acquire()
     interrupted = threading.Event()
 
@@ -228,7 +228,7 @@ def test_stores_that_see_a_crowd_begin_to_post_and_stop_when_they_are_alone(stor
         for number in range(8):
             for one in (store, *others):
                 one.publish("t", number)
-        combiner = store._combiner(store._log("t", 0))
+        combiner = store._company.combiner(store._log("t", 0))
         assert combiner._posting is not None and combiner._posting.is_due
         for number in range(100):
             store.publish("t", number)
