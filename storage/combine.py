@@ -95,7 +95,7 @@ class Combiner:
         try:
             posting = self._posting
             if posting is not None and posting.is_due:
-                return self._append(batch, None, durable)
+                return self._post(posting, batch, None, durable)
             # Written out, since this is all that there is to it for a writer who is alone.
             receipt = self._small.append(batch, durable)
             if receipt is None:
@@ -210,11 +210,18 @@ class Combiner:
         """As the thread that leads: append, together with other processes where there is a crowd."""
         posting = self._posting
         if posting is not None and posting.is_due:
-            deadline = deadline or time.monotonic() + self._lock_wait_seconds
-            receipt = posting.append(batch, deadline=deadline, durable=durable)
-            if receipt is not None:
-                self._next_offset = receipt.last_offset + 1
-                return receipt
+            return self._post(posting, batch, deadline, durable)
+        return self._append_and_look(batch, deadline, durable)
+
+    def _post(self, posting: Posting, batch: RecordBatch, deadline: float | None, durable: bool) -> Receipt:
+        deadline = deadline or time.monotonic() + self._lock_wait_seconds
+        receipt = posting.append(batch, deadline, durable)
+        if receipt is None:
+            return self._append_and_look(batch, deadline, durable)
+        self._next_offset = receipt.last_offset + 1
+        return receipt
+
+    def _append_and_look(self, batch: RecordBatch, deadline: float | None, durable: bool) -> Receipt:
         receipt = self.append_alone(batch, deadline, durable)
         self._look_round(receipt)
         self._next_offset = receipt.last_offset + 1

@@ -14,6 +14,8 @@ import os
 
 _FUTEX_WAIT = 0
 _FUTEX_WAKE = 1
+_FUTEX_WAIT_BITSET = 9
+_FUTEX_WAKE_BITSET = 10
 _FUTEX_NUMBER = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}.get(
     os.uname().machine
 )
@@ -84,46 +86,59 @@ class Futex:
         del self._word
 
 
+_Call = (
+    ctypes.c_long,
+    ctypes.c_void_p,
+    ctypes.c_int,
+    ctypes.c_uint32,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_uint32,
+)
 # Waking takes less than handing the interpreter to another thread would, so it keeps it.
-_wake = ctypes.PyDLL(None)["syscall"]
-_wake.argtypes = (ctypes.c_long, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
-_wait = _libc["syscall"]
-_wait.argtypes = (ctypes.c_long, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p)
+_wake_bits = ctypes.PyDLL(None)["syscall"]
+_wake_bits.argtypes = _Call
+_wait_bits = _libc["syscall"]
+_wait_bits.argtypes = _Call
 
 
-class FutexWords:
-    """An array of 32-bit words in a shared mapping, on each of which one process sleeps: see `Futex`."""
+class FutexBits:
+    """One 32-bit word in a shared mapping on which many processes sleep, each woken by a bit of its own.
 
-    def __init__(self, page: mmap.mmap, position: int, count: int) -> None:
-        self._words = (ctypes.c_uint32 * count).from_buffer(page, position)
-        self._address = ctypes.addressof(self._words)
-        self._timeout_seconds = 0.0
-        self._timeout = _Timespec(0, 0)
+    One call wakes as many of them as have news. The word changes with each: who has seen it, and finds no
+    news after that, can only sleep on it while there is none.
+    """
 
-    def value(self, index: int) -> int:
-        return self._words[index]
+    def __init__(self, page: mmap.mmap, position: int) -> None:
+        self._word = ctypes.c_uint32.from_buffer(page, position)
+        self._address = ctypes.addressof(self._word)
+        self._until = _Timespec(0, 0)
+        self._until_address = ctypes.addressof(self._until)
 
-    def wait(self, index: int, seen: int, *, timeout_seconds: float) -> bool:
-        """Sleep; whether it was not for the whole time."""
+    def value(self) -> int:
+        return self._word.value
+
+    def wait(self, bits: int, seen: int, *, until_seconds: float) -> bool:
+        """Sleep, until that time of the monotonic clock at most; whether it was not for the whole time."""
         if _FUTEX_NUMBER is None:
             import time
 
-            time.sleep(min(timeout_seconds, 0.001))
-            return timeout_seconds > 0.001
-        if timeout_seconds != self._timeout_seconds:
-            self._timeout_seconds = timeout_seconds
-            self._timeout = _Timespec(int(timeout_seconds), int(timeout_seconds % 1 * 1e9))
-        address = self._address + 4 * index
-        if _wait(_FUTEX_NUMBER, address, _FUTEX_WAIT, seen, ctypes.addressof(self._timeout)) == 0:
+            left_seconds = until_seconds - time.monotonic()
+            time.sleep(max(min(left_seconds, 0.001), 0.0))
+            return left_seconds > 0.001
+        until, seconds = self._until, int(until_seconds)
+        until.seconds, until.nanoseconds = seconds, int((until_seconds - seconds) * 1e9)
+        address = self._address
+        if _wait_bits(_FUTEX_NUMBER, address, _FUTEX_WAIT_BITSET, seen, self._until_address, 0, bits) == 0:
             return True
         return ctypes.get_errno() != errno.ETIMEDOUT
 
-    def wake(self, index: int) -> None:
-        words = self._words
-        words[index] = (words[index] + 1) & 0xFFFFFFFF
+    def wake(self, bits: int) -> None:
+        word = self._word
+        word.value = (word.value + 1) & 0xFFFFFFFF
         if _FUTEX_NUMBER is not None:
-            _wake(_FUTEX_NUMBER, self._address + 4 * index, _FUTEX_WAKE, 0x7FFFFFFF)
+            _wake_bits(_FUTEX_NUMBER, self._address, _FUTEX_WAKE_BITSET, 0x7FFFFFFF, 0, 0, bits)
 
     def close(self) -> None:
         """Let go of the mapping, so that it can be unmapped."""
-        del self._words
+        del self._word

@@ -131,12 +131,12 @@ class Log:
         self.mapped_head().write(tail, salt=self.journal.salt, mark=self.journal.end, bulk=bulk)
         files.step("head.marked")
         if self.group is not None:
-            self.group.take(tail)
+            self.group.take(tail.next_offset)
 
     def settle(self, tail: Tail) -> None:
         """After the journal append, or instead of it: the tail is known again."""
         if self.group is not None:
-            self.group.settle(tail)
+            self.group.settle(tail.next_offset, tail.last.sequence, tail.append_time_ms)
         self.mapped_head().write(tail, salt=self.journal.salt)
 
     def _find_tail(self, head: Head | None) -> Tail:

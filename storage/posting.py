@@ -74,7 +74,7 @@ class Posting:
             return False
         return not self._shy_until or time.monotonic() > self._shy_until
 
-    def append(self, batch: RecordBatch, *, deadline: float, durable: bool) -> Receipt | None:
+    def append(self, batch: RecordBatch, deadline: float, durable: bool) -> Receipt | None:
         """Append a batch in company; `None` if nothing came of it: it has to be done the ordinary way.
 
         Raises what `storage.append.append` does, and `InDoubtError`.
@@ -88,9 +88,10 @@ class Posting:
         if number is None:
             return None
         try:
-            if not self._wait(posts, number, deadline, durable) and not self._conclude(
-                posts, number, deadline, durable
-            ):
+            # What almost always happens comes first: somebody leads and brings the news.
+            done = posts.is_led and posts.wait(number, timeout_seconds=_STALL_SECONDS) is News.DONE
+            done = done or self._wait(posts, number, deadline, durable)
+            if not done and not self._conclude(posts, number, deadline, durable):
                 return None
         except BaseException:
             # What its writer has given up should not be appended any more, if that can still be said.

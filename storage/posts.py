@@ -16,15 +16,13 @@ from __future__ import annotations
 
 import mmap
 import os
-import struct
 import threading
+import time
 import weakref
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from storage import checksum, files
+from storage import files
 from storage.batch import RecordBatch
 from storage.posts_file import (
     BASE,
@@ -50,21 +48,10 @@ from storage.posts_file import (
     make_whole,
     resolve,
 )
+from storage.request import Request, decode_request, encode_request, short_stamp
 
 if TYPE_CHECKING:
-    from storage.head import Tail
-    from storage.libc import FutexWords
-
-_CRC = struct.Struct("<I")
-# Number of the request, stamp of the topic's settings, records, length of the lines, length of the columns.
-_POST = struct.Struct("<QQIII")
-_LINES_AT = _CRC.size + _POST.size
-PAYLOAD_BYTES_MAX = SLOT_BYTES - _LINES_AT
-_WORD = (1 << 64) - 1
-
-_Columns = tuple[list[bytes] | None, list[bytes] | None, list[int] | None]
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Columns).decode
+    from storage.libc import FutexBits
 
 
 class Retracted(Exception):
@@ -79,15 +66,6 @@ class News(IntEnum):
     SILENCE = 2
 
 
-class Member(NamedTuple):
-    """A request that was gathered: its slot, its number, its records and about how many bytes they take."""
-
-    slot: int
-    number: int
-    batch: RecordBatch
-    size_bytes: int
-
-
 class Posts:
     """The posts of one partition, mapped, with a slot of this process's own. One thread at a time uses it."""
 
@@ -97,8 +75,8 @@ class Posts:
         self._epoch = epoch_of(salt)
         self._map = mmap.mmap(fd, FILE_BYTES)
         self._words = memoryview(self._map).cast("Q")
-        self._futex: FutexWords | None = None
-        self._group: list[Member] = []
+        self._futex: FutexBits | None = None
+        self._group: list[Request] = []
         self._leader_thread = 0
         self._taken = False
         last = self._words[LAST + slot]
@@ -126,18 +104,15 @@ class Posts:
 
     def post(self, batch: RecordBatch, *, stamp: tuple[int, int]) -> int | None:
         """Put a batch into the own slot; returns the request's number, or `None` if it does not fit."""
-        columns = b""
-        if batch.keys is not None or batch.headers is not None or batch.timestamps_ms is not None:
-            columns = _encode((batch.keys, batch.headers, batch.timestamps_ms))
-        lines = batch.lines
-        if len(lines) + len(columns) > PAYLOAD_BYTES_MAX:
+        number = self._number + 1
+        raw = encode_request(number, stamp, batch)
+        if raw is None:
             return None
-        number = self._number = self._number + 1
-        body = _POST.pack(number, _short(stamp), batch.count, len(lines), len(columns)) + lines + columns
-        self._words[LAST + self._slot] = number
-        at = FIRST_SLOT_BYTE + self._slot * SLOT_BYTES
-        # The checksum tells a leader that still reads what the slot held before.
-        self._map[at : at + _CRC.size + len(body)] = _CRC.pack(checksum.value(body)) + body
+        self._number = number
+        slot = self._slot
+        self._words[LAST + slot] = number
+        at = FIRST_SLOT_BYTE + slot * SLOT_BYTES
+        self._map[at : at + len(raw)] = raw
         files.step("combine.post")
         self._words[POSTED + self._slot] = number
         files.step("combine.posted")
@@ -198,12 +173,14 @@ class Posts:
         """Sleep until there is news of the own request, at most this long."""
         words, slot = self._words, self._slot
         futex = self._futex or self._open_futex()
-        token = futex.value(slot)
+        seen = futex.value()
         if words[DONE + slot] != number:
             if words[REFUSED + slot] == number:
                 return News.LOOK
-            woken = futex.wait(slot, token, timeout_seconds=timeout_seconds)
+            until_seconds = time.monotonic() + timeout_seconds
+            woken = futex.wait(_bit(slot), seen, until_seconds=until_seconds)
             if words[DONE + slot] != number:
+                # What woke it may have been for another one.
                 return News.LOOK if woken else News.SILENCE
         return News.DONE
 
@@ -216,7 +193,7 @@ class Posts:
         self._words[LED] = os.getpid()
         return True
 
-    def gather(self, limit_bytes: int, *, stamp: tuple[int, int]) -> list[Member]:
+    def gather(self, limit_bytes: int, *, stamp: tuple[int, int]) -> list[Request]:
         """What is posted, the own request first, up to so many bytes. As the leader."""
         members = []
         size = 0
@@ -224,7 +201,7 @@ class Posts:
         if self._slot in pending:
             pending.remove(self._slot)
             pending.insert(0, self._slot)
-        settings = _short(stamp)
+        settings = short_stamp(stamp)
         for slot in pending:
             member = self._read(slot, settings)
             if member is not None:
@@ -244,29 +221,20 @@ class Posts:
             if number != other and number >> NUMBER_BITS == epoch and words[REFUSED + slot] != number
         ]
 
-    def _read(self, slot: int, settings: int) -> Member | None:
+    def _read(self, slot: int, settings: int) -> Request | None:
         """The request in a slot; `None` if it is being written, or rests on other settings of the topic."""
         at = FIRST_SLOT_BYTE + slot * SLOT_BYTES
-        posted = self._words[POSTED + slot]
-        number, stamp, count, lines_bytes, columns_bytes = _POST.unpack_from(self._map, at + _CRC.size)
-        end = at + _LINES_AT + lines_bytes + columns_bytes
-        if number != posted or end > at + SLOT_BYTES:
+        found = decode_request(self._map, at, slot, self._words[POSTED + slot])
+        if found is None:
             return None
-        raw = self._map[at:end]
-        if checksum.value(raw[_CRC.size :]) != _CRC.unpack_from(raw)[0]:
-            return None
-        if stamp != settings:
-            self._words[REFUSED + slot] = number
-            self._wake(slot)
-            return None
-        if not columns_bytes:
-            return Member(slot, number, RecordBatch(lines=raw[_LINES_AT:], count=count), lines_bytes)
-        keys, headers, times = _decode(raw[_LINES_AT + lines_bytes :])
-        lines = raw[_LINES_AT : _LINES_AT + lines_bytes]
-        batch = RecordBatch(lines=lines, count=count, keys=keys, headers=headers, timestamps_ms=times)
-        return Member(slot, number, batch, lines_bytes + columns_bytes)
+        request, stamp = found
+        if stamp == settings:
+            return request
+        self._words[REFUSED + slot] = request.number
+        self._wake(_bit(slot))
+        return None
 
-    def begin(self, group: list[Member]) -> None:
+    def begin(self, group: list[Request]) -> None:
         """What this thread appends from now on is this group's."""
         self._words[BEAT] += 1
         self._group = group
@@ -282,14 +250,14 @@ class Posts:
         self._leader_thread = 0
         self._taken = False
 
-    def take(self, tail: Tail) -> None:
-        """Under the partition's lock, with the head dirty: the group is about to be appended at the tail.
+    def take(self, next_offset: int) -> None:
+        """Under the partition's lock, with the head dirty: the group is about to be appended there.
 
         Raises `Retracted` if it may not be, with nothing taken.
         """
         if not self.is_under_way:
             return
-        words, offset = self._words, tail.next_offset
+        words, offset = self._words, next_offset
         for slot, number, batch, _ in self._group:
             words[BASE + slot] = offset
             words[TAKEN + slot] = number
@@ -298,13 +266,17 @@ class Posts:
         files.step("combine.taken")
         _fence()
         if any(words[POSTED + slot] != number for slot, number, *_ in self._group):
-            self.settle(tail)
+            self.settle(next_offset, 0, 0)
             raise Retracted
 
-    def settle(self, tail: Tail) -> None:
-        """Under the partition's lock, before the head is clean: say what became of the group."""
+    def settle(self, next_offset: int, sequence: int, append_time_ms: int) -> None:
+        """Under the partition's lock, before the head is clean: say what became of the group.
+
+        The log ends at `next_offset` now; `sequence` is that of its last record, and the time its time.
+        """
         if self._taken and self.is_under_way:
-            resolve(self._words, [slot for slot, *_ in self._group], tail)
+            slots = [slot for slot, *_ in self._group]
+            resolve(self._words, slots, next_offset, sequence, append_time_ms)
             self._taken = False
             files.step("combine.committed")
 
@@ -326,10 +298,11 @@ class Posts:
         self._wake_group()
 
     def _wake_group(self) -> None:
-        futex = self._futex or self._open_futex()
+        bits = 0
         for slot, *_ in self._group:
             if slot != self._slot:
-                futex.wake(slot)
+                bits |= _bit(slot)
+        self._wake(bits)
         self._group = []
 
     def leave(self) -> None:
@@ -339,22 +312,23 @@ class Posts:
         _fence()
         # After that: who posts later finds that nobody leads, and who posted before is seen here.
         if pending := self._pending():
-            self._wake(pending[0])
+            self._wake(_bit(pending[0]))
 
-    def _wake(self, slot: int) -> None:
-        self._open_futex().wake(slot)
+    def _wake(self, bits: int) -> None:
+        if bits:
+            (self._futex or self._open_futex()).wake(bits)
 
-    def _open_futex(self) -> FutexWords:
+    def _open_futex(self) -> FutexBits:
         if self._futex is None:
-            from storage.libc import FutexWords
+            from storage.libc import FutexBits
 
-            self._futex = FutexWords(self._map, FUTEX_BYTE, SLOTS)
+            self._futex = FutexBits(self._map, FUTEX_BYTE)
         return self._futex
 
 
-def _short(stamp: tuple[int, int]) -> int:
-    # Integers are hashed as they are, so that equal stamps are equal in every process.
-    return hash(stamp) & _WORD
+def _bit(slot: int) -> int:
+    # Who shares a bit with another is woken for nothing now and then.
+    return 1 << slot % 32
 
 
 _fence_lock = threading.Lock()

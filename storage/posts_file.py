@@ -67,12 +67,17 @@ def claim_slot(fd: int) -> int | None:
     return next((slot for slot in range(SLOTS) if files.try_lock_byte(fd, slot)), None)
 
 
-def resolve(words: memoryview, slots: Iterable[int], tail: Tail) -> None:
-    """What was taken is committed if the tail is past it, since nothing else was appended since."""
+def resolve(
+    words: memoryview, slots: Iterable[int], next_offset: int, sequence: int, append_time_ms: int
+) -> None:
+    """What was taken is committed if the log's end is past it, since nothing else was appended since.
+
+    `sequence` is that of the log's last record, `append_time_ms` its time.
+    """
     for slot in slots:
-        if tail.next_offset > words[BASE + slot]:
-            words[SEQUENCE + slot] = tail.last.sequence
-            words[TIME + slot] = tail.append_time_ms
+        if next_offset > words[BASE + slot]:
+            words[SEQUENCE + slot] = sequence
+            words[TIME + slot] = append_time_ms
             words[COMMITTED + slot] = words[TAKEN + slot]
         else:
             words[TAKEN + slot] = 0
@@ -98,6 +103,6 @@ def resolve_left(directory: str, tail: Tail, *, salt: int) -> None:
                 if words[TAKEN + slot] != words[COMMITTED + slot]
                 and words[TAKEN + slot] >> NUMBER_BITS == epoch
             ]
-            resolve(words, left, tail)
+            resolve(words, left, tail.next_offset, tail.last.sequence, tail.append_time_ms)
     finally:
         files.close_file(fd)

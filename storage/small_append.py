@@ -7,8 +7,8 @@ and head are packed where they are made. Tests hold both ways against each other
 
 Promises: what can go through at once goes through as in the ordinary way. Where something has to be found
 out, made or waited for first (somebody holds the lock, the head is dirty, stuck or damaged, a segment or a
-journal file is full, blocks are to be reserved, the payload is large, a crowd posts) nothing was changed, and
-the answer is to go the ordinary way.
+journal file is full, blocks are to be reserved, the payload is large) nothing was changed, and the answer is
+to go the ordinary way.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ class SmallAppend:
     def append(self, batch: RecordBatch, durable: bool) -> Receipt | None:
         """Append a batch; `None`, with nothing changed, where the ordinary way has to be gone.
 
-        Raises what `storage.append.append` does.
+        Raises what `storage.append.append` does, and `Retracted`.
         """
         log = self._log
         journal, lock, group, page = log.journal, log.lock, log.group, log.journal.page
         lines, count = batch.lines, batch.count
-        if page.has_failed() or (group is not None and group.is_under_way) or not lock.try_acquire():
+        if page.has_failed() or not lock.try_acquire():
             return None
         try:
             # The plan. Nothing is changed before all is known to fit.
@@ -116,6 +116,8 @@ class SmallAppend:
             )  # fmt: skip
             files.write_mapped(head.fd, head.page, _pack_crc(crc_of(body)) + body)
             files.step("head.marked")
+            if group is not None:
+                group.take(offset)
             lines_crc = crc_of(lines)
             # Another log's writer may have filled the file meanwhile: then it is left here.
             end = journal.begin(length)
@@ -142,6 +144,8 @@ class SmallAppend:
                 meta_end + meta_bytes, max_ms, append_ms, created_ms, data_room, index_room, meta_room,
                 end_file, end_position, end_sequence, 0, 0, 0, fence,
             )  # fmt: skip
+            if group is not None:
+                group.settle(offset + count, end_sequence, append_ms)
             body = _pack_head(*fields)
             raw = _pack_crc(crc_of(body)) + body
             files.write_mapped(head.fd, head.page, raw)

@@ -15,8 +15,9 @@ from storage.errors import LockTimeoutError, SyncFailedError, TopicNotFoundError
 from storage.failpoints import Failpoints
 from storage.head import Tail
 from storage.journal_record import Location
-from storage.posts import Member, News, Posts, Retracted, open_posts
+from storage.posts import News, Posts, Retracted, open_posts
 from storage.posts_file import SLOTS, resolve_left
+from storage.request import Request
 from storage.store import Append, Store
 from storage.topic import TopicSettings
 
@@ -256,10 +257,10 @@ def gathered(posts: Posts, stamp: tuple[int, int] = STAMP) -> list[RecordBatch]:
     return [member.batch for member in posts.gather(10_000, stamp=stamp)]
 
 
-def lead(posts: Posts, tail: Tail) -> list[Member]:
+def lead(posts: Posts, tail: Tail) -> list[Request]:
     group = posts.gather(10_000, stamp=STAMP)
     posts.begin(group)
-    posts.take(tail)
+    posts.take(tail.next_offset)
     return group
 
 
@@ -292,7 +293,7 @@ def test_a_request_is_done_with_its_place_once_its_leader_says_so(two: tuple[Pos
     tail = Tail(next_offset=40, segment=0)
     lead(leader, tail)
     assert poster.is_taken(number) and not poster.is_committed(number)
-    leader.settle(moved(tail, 3))
+    leader.settle(tail.next_offset + 3, 5, 77)
     assert poster.is_committed(number) and not poster.is_done(number)
     assert News.SILENCE is poster.wait(number, timeout_seconds=0.001)
     leader.end()
@@ -312,7 +313,7 @@ def test_a_request_that_was_taken_back_is_not_taken(two: tuple[Posts, Posts]) ->
     leader.begin(group)
     assert poster.withdraw(number)
     with pytest.raises(Retracted):
-        leader.take(Tail(next_offset=0, segment=0))
+        leader.take(0)
     leader.end()
     assert not poster.is_taken(number)
     assert [] == gathered(leader)
@@ -329,9 +330,7 @@ def test_only_the_thread_that_appends_a_group_takes_it(two: tuple[Posts, Posts])
     assert number is not None
     leader.begin(leader.gather(10_000, stamp=STAMP))
     # Another thread of the process appends to the same log something else, and marks and settles its head.
-    thread = threading.Thread(
-        target=lambda: (leader.take(Tail(3, segment=0)), leader.settle(moved(Tail(3, segment=0), 1)))
-    )
+    thread = threading.Thread(target=lambda: (leader.take(3), leader.settle(4, 5, 77)))
     thread.start()
     thread.join(timeout=10)
     assert not poster.is_taken(number) and not poster.is_committed(number)
