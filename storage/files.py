@@ -73,6 +73,8 @@ observer: Observer | None = None
 
 # What `os.posix_fallocate` cannot say: reserve the blocks, keep the size. From linux/falloc.h.
 _FALLOC_FL_KEEP_SIZE = 1
+# Small for the kernel's cache, large enough to be soon done.
+_PIECE_BYTES = 16 * 1024
 _EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
 # From fcntl.h: type, whence, start, length, process.
@@ -137,6 +139,20 @@ def write_at(fd: int, data: bytes | memoryview, position: int) -> None:
         rest = memoryview(data)
         while done < len(data):
             done += os.pwrite(fd, rest[done:], position + done)
+    except OSError as error:
+        raise translated(error, f"descriptor {fd}") from error
+
+
+def write_in_pieces(fd: int, data: bytes) -> None:
+    """Write `data` at the start of the file, in small pieces that the kernel keeps apart in its cache."""
+    if observer is not None:
+        observer.write(fd, data, 0)
+    try:
+        for position in range(0, len(data), _PIECE_BYTES):
+            piece = data[position : position + _PIECE_BYTES]
+            done = os.pwrite(fd, piece, position)
+            if done < len(piece):
+                write_at(fd, piece[done:], position + done)
     except OSError as error:
         raise translated(error, f"descriptor {fd}") from error
 

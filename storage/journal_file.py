@@ -82,7 +82,9 @@ def create_file(journal_path: str, number: int, *, size_bytes: int) -> None:
     fd = files.open_file(path, create=True)
     try:
         try:
-            files.write_at(fd, FREE.encode() + bytes(size_bytes - len(FREE.encode())), 0)
+            # What the kernel is given at once it keeps as one large piece, and goes through all its blocks
+            # whenever a record is written into it or synced.
+            files.write_in_pieces(fd, FREE.encode().ljust(size_bytes, b"\0"))
         except DiskFullError:
             # Half a file would be taken for a whole free one later.
             files.unlink(path)
