@@ -84,6 +84,27 @@ class Chain:
         check = self.constant(part_of)
         return "(" + "".join(f"{part} if type({part}) is str else {check}({part}), " for part in parts) + ")"
 
+    # -- going on in another function -----------------------------------------------------------------
+
+    @property
+    def live(self) -> list[str]:
+        """The variables that the steps to come may need, in one order."""
+        sources = {*self.scope.values(), *self._fields.values()}
+        return sorted((source for source in sources if source[0] == "v"), key=lambda name: int(name[1:]))
+
+    @property
+    def reads_the_message(self) -> bool:
+        """Whether the steps to come may need fields of the message that came."""
+        sources = (*self.scope.values(), *self._fields.values())
+        return self.scope.is_open or any(source.startswith("r.") for source in sources)
+
+    def continued(self, code: Code) -> Chain:
+        """The same row in the body of another function, in which `live` and `r` have been set."""
+        chain = Chain(code, self.constants, self.scope, path=self.path)
+        chain.is_message, chain.has_time = self.is_message, self.has_time
+        chain._variables, chain._fields = self._variables, self._fields
+        return chain
+
     # -- steps ----------------------------------------------------------------------------------------
 
     def filter(self, step: Filter) -> None:
@@ -154,11 +175,12 @@ class Chain:
             )
             self.code.add("continue")
 
-    def table_join(self, step: TableJoin, store: object) -> None:
-        row = self.variable()
-        key = self.held(step.key)
-        check = self.constant(part_of)
-        self.code.add(f"{row} = {self.constant(store)}.get({check}({key}))")
+    def table_key(self, step: TableJoin) -> str:
+        """The source of the key that a table is asked for."""
+        return f"{self.constant(part_of)}({self.held(step.key)})"
+
+    def table_join(self, step: TableJoin, row: str) -> None:
+        """Go on with the row of the table that the variable holds, or `None`."""
         if step.kind == "inner":
             with self.code.block(f"if {row} is None:"):
                 self.code.add("filtered += 1", "continue")

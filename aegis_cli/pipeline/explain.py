@@ -14,6 +14,7 @@ from aegis_cli.pipeline.definition import (
     Sink,
     Step,
     StreamJoin,
+    Table,
     TableJoin,
     Time,
     Window,
@@ -37,13 +38,21 @@ def explanation(program: Program) -> Explanation:
     source = definition.source
     steps = [("source", source.name if source.kind == "topic" else f"{source.kind} {source.name}".strip())]
     steps += [
-        (f"table {table.name}", f"newest row by {table.key.text} of topic {table.topic}")
+        (f"table {table.name}", f"{_rows(table)} by {table.key.text} of topic {table.topic}{_ttl(table)}")
         for table in definition.tables.values()
     ]
     steps += [_step(step) for step in definition.steps]
     steps += [line for branch in definition.branches for line in _branch(branch)]
     fields = {topic: list(feed.fields) for topic, feed in program.feeds.items()}
     return Explanation(definition.name, steps, fields, list(program.stores))
+
+
+def _rows(table: Table) -> str:
+    return "newest row" if table.as_of is None else f"row as of {table.as_of.text}"
+
+
+def _ttl(table: Table) -> str:
+    return "" if table.ttl_ms is None else f", for {table.ttl_ms} ms"
 
 
 def _branch(branch: Branch) -> list[tuple[str, str]]:
@@ -69,7 +78,8 @@ def _step(step: Step) -> tuple[str, str]:
     if isinstance(step, Dedup):
         return "dedup", f"{', '.join(text.text for text in step.key)} within {step.within_ms} ms"
     if isinstance(step, TableJoin):
-        return "join", f"{step.kind} with table {step.table} by {step.key.text}"
+        waits = f", waits {step.wait_ms} ms" if step.wait_ms else ""
+        return "join", f"{step.kind} with table {step.table} by {step.key.text}{waits}"
     if isinstance(step, StreamJoin):
         return "join", f"{step.kind} with topic {step.topic} by {step.key.text} within {step.within_ms} ms"
     assert isinstance(step, Aggregate)
