@@ -16,14 +16,19 @@ def load_pipeline(file: str, variables: list[str] | None) -> Definition:
     """The pipeline of a file, with the values of `--set`. Raises `UsageError`."""
     from aegis_cli.pipeline.reading import load
 
+    with understood():
+        return load(file, settings=settings_of(variables))
+
+
+def settings_of(variables: list[str] | None) -> dict[str, str]:
+    """The values of `--set` by their names. Raises `UsageError`."""
     settings = {}
     for variable in variables or ():
         key, equals, value = variable.partition("=")
         if not equals or not key:
             raise UsageError(f"--set is {variable!r}; write it as NAME=VALUE")
         settings[key] = value
-    with understood():
-        return load(file, settings=settings)
+    return settings
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aegis_cli.context import Env
 
 if TYPE_CHECKING:
-    from aegis_cli.pipeline.run import Progress
+    from aegis_cli.pipeline.around import Progress
 
 _SHOW_SECONDS = 0.5
 _CLEAR = "\r\x1b[K"
@@ -43,6 +43,12 @@ def live_line(env: Env) -> Iterator[Callable[[Progress], None] | None]:
         if last > began:
             env.stderr.write(_CLEAR)
             env.stderr.flush()
+
+
+def clear_line(env: Env) -> None:
+    """Make place for something else on the line."""
+    if env.stderr_is_terminal and not env.quiet:
+        env.stderr.write(_CLEAR)
 
 
 def _known(time_ms: int) -> int | None:

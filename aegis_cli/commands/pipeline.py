@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,9 @@ from aegis_cli.exits import ExitCode, Incomplete, UsageError
 from aegis_cli.gaps import GapTeller
 from aegis_cli.options import LockWaitOption, YesOption, env_of
 from aegis_cli.output import confirm, note, write_json, write_line, write_table
-from aegis_cli.pipeline_file import load_pipeline, understood
+from aegis_cli.pipeline_file import load_pipeline, settings_of, understood
 from aegis_cli.pipeline_progress import live_line, time_or_dash
+from aegis_cli.pipeline_reload import ReloadSignal
 from aegis_cli.store_access import open_store, open_store_for_reading
 
 if TYPE_CHECKING:
@@ -84,6 +86,10 @@ def run(
     runs of one pipeline the second is refused. At the end it prints its account: what became of every record
     that came in, in all runs.
 
+    On SIGHUP it reads its file again, unless it runs with --once: between two commits it goes on with the
+    file as it is now, if what it holds stays valid, and says what changed; else it says why not, and goes on
+    as it was. The same changes are accepted and refused when it is started again.
+
     Example:
       aegis pipeline run purchases.yaml
       aegis pipeline run purchases.yaml --once --set day=2026-03-01
@@ -93,13 +99,29 @@ def run(
         raise UsageError("--flush needs --once; a pipeline that goes on closes its windows by itself")
     if chunk is not None and chunk < 1:
         raise UsageError(f"--chunk is {chunk}; use 1 or more")
-    definition = load_pipeline(file, variables)
-    with open_store(env, lock_wait=lock_wait, create=definition.source.kind != "topic") as store:
-        return _run(env, store, definition, once=once, flush=flush, chunk=chunk)
+    settings = settings_of(variables)
+
+    def read() -> Definition:
+        from aegis_cli.pipeline.reading import load
+
+        return load(file, settings=settings)
+
+    with nullcontext() if once else ReloadSignal(env, file, read) as reload:
+        with understood():
+            definition = read()
+        with open_store(env, lock_wait=lock_wait, create=definition.source.kind != "topic") as store:
+            return _run(env, store, definition, reload, once=once, flush=flush, chunk=chunk)
 
 
 def _run(
-    env: Env, store: Store, definition: Definition, *, once: bool, flush: bool, chunk: int | None
+    env: Env,
+    store: Store,
+    definition: Definition,
+    reload: ReloadSignal | None,
+    *,
+    once: bool,
+    flush: bool,
+    chunk: int | None,
 ) -> int:
     from aegis_cli.delivery.stop_signals import StopSignals
     from aegis_cli.pipeline.errors import RecordRefusedError, TooManyRefusedError
@@ -111,13 +133,16 @@ def _run(
         once=once,
         flush=flush,
         chunk_records=chunk or 1 << 30,
-        commit_interval_ms=definition.commit_interval_ms,
         message_bytes_max=config.message_bytes_max,
     )
     teller = GapTeller(env)
     with understood(), StopSignals() as stop, live_line(env) as show:
+        if reload is not None:
+            reload.on_hang_up = stop.take
         try:
-            account = run_pipeline(store, definition, options, stop=stop, on_gap=teller, on_progress=show)
+            account = run_pipeline(
+                store, definition, options, stop=stop, reload=reload, on_gap=teller, on_progress=show
+            )
         except (RecordRefusedError, TooManyRefusedError) as error:
             raise Incomplete(str(error)) from error
     if env.json:

@@ -36,6 +36,10 @@ class StopSignals:
         return self
 
     def _take(self, number: int, frame: FrameType | None) -> None:
+        self.take(number)
+
+    def take(self, number: int) -> None:
+        """Let a signal count as one that came: these, or one that somebody else was sent."""
         self.came = number
         self._restore()
         os.write(self._write_fd, b"!")

@@ -16,7 +16,12 @@ refused.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from storage.errors import ConflictError, NotFoundError, StorageError
+
+if TYPE_CHECKING:
+    from aegis_cli.pipeline.definition import Definition, Text
 
 
 class RecordError(Exception):
@@ -86,15 +91,21 @@ class StateTooLargeError(PipelineError):
 
 
 class StateChangedError(PipelineError, ConflictError):
-    """What the pipeline holds open was made by another definition of it."""
+    """A changed definition cannot go on with what the pipeline holds; `reason` says with what of it.
 
-    def __init__(self, pipeline: str, what: str) -> None:
-        self.pipeline = pipeline
-        self.what = what
-        super().__init__(
-            f"the state of pipeline '{pipeline}' was made with another '{what}'; "
-            f"undo the change, give it another name, or run 'aegis pipeline reset {pipeline}'"
-        )
+    `place` is where the change stands in the file, if that is known.
+    """
+
+    def __init__(
+        self, definition: Definition, reason: str, *, place: Text | None = None, hint: str = ""
+    ) -> None:
+        self.pipeline = definition.name
+        self.path = definition.path
+        self.reason = reason
+        self.place = place
+        where = f"{definition.path}:{place.line}:{place.column}: " if place is not None else ""
+        do = hint or "undo the change, give it another name"
+        super().__init__(f"{where}{reason}; {do}, or run 'aegis pipeline reset {definition.name}'")
 
 
 class PipelineRunsError(PipelineError, ConflictError):

@@ -20,7 +20,7 @@ from aegis_cli.pipeline.inputs import Chunk
 from storage.lines import LineChecker
 from storage.store import Store
 
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 18
 _LINE_BYTES_MAX = 64 << 20
 
 

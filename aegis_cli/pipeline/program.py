@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from aegis_cli.pipeline.basis import Basis
 from aegis_cli.pipeline.chain import Chain
 from aegis_cli.pipeline.code import Code
 from aegis_cli.pipeline.definition import (
@@ -52,8 +53,6 @@ class Program:
         self.stores: dict[str, StateStore] = {}
         self.feeds: dict[str, Feed | WholeFeed] = {}
         self.processes: dict[str, Process] = {}
-        # What the state rests on, by the name of the store: the text of the definition that made it.
-        self.signature: dict[str, str] = {}
         # The generated source, by topic.
         self.sources: dict[str, str] = {}
         # Which topics have partitions of their own that the watermark waits for; 0 is the source itself.
@@ -63,15 +62,19 @@ class Program:
         self._after: Process | None = None
         times = [step for step in definition.steps if isinstance(step, Time)]
         self.bound_ms = times[0].watermark_ms if times else 0
-        self._time = repr([(each.field and each.field.text, each.watermark_ms) for each in times])
         self.idle_ms = times[0].idle_ms if times else None
         self.takes_the_clock = bool(times) and times[0].processing
         self._constants = Constants()
         self._constants.namespace.update(RecordError=RecordError, BOUND=self.bound_ms)
         self._seen: list[Seen] = []
+        self._rests_on: dict[str, object] = {}
         self.tables = Tables(definition, self._constants)
         self._write_tables()
         self._write_main()
+        # What the state rests on: known only of texts that are expressions, so after all else.
+        self.basis = Basis(definition)
+        for name, rests_on in self._rests_on.items():
+            self.basis.add(name, "table" if name.startswith("table ") else "join", rests_on)
 
     @property
     def _is_one_function(self) -> bool:
@@ -82,6 +85,12 @@ class Program:
     def side_topics(self) -> list[str]:
         """The topics that are read beside the source."""
         return [topic for topic in self.processes if topic != self.definition.source.name]
+
+    @property
+    def read_topics(self) -> list[str]:
+        """All topics that are read."""
+        source = self.definition.source
+        return [*([source.name] if source.kind == "topic" else []), *self.side_topics]
 
     def turn(self) -> Turn:
         """A working state with nothing in it."""
@@ -168,9 +177,10 @@ class Program:
 
     # -- writing --------------------------------------------------------------------------------------
 
-    def _add_store(self, name: str, store: StateStore, rests_on: object) -> None:
+    def _add_store(self, name: str, store: StateStore, rests_on: object = None) -> None:
         self.stores[name] = store
-        self.signature[name] = repr(rests_on)
+        if rests_on is not None:
+            self._rests_on[name] = rests_on
 
     def _compile(self, topic: str, code: Code) -> None:
         self.processes[topic] = self._define(topic, code, "process")
@@ -197,7 +207,7 @@ class Program:
             name = f"wait for {wait.step.table}"
             number = sum(each.startswith(name) for each in self.stores)
             name += f" {number + 1}" if number else ""
-            self._add_store(name, wait.waiting, (tables.wait_rests_on(wait), self._time))
+            self._add_store(name, wait.waiting, tables.wait_rests_on(wait))
 
     def _write_main(self) -> None:
         definition = self.definition
@@ -205,7 +215,7 @@ class Program:
         aggregate = next((step for step in steps if isinstance(step, Aggregate)), None)
         if aggregate is not None:
             self.grouping = Grouping(definition, aggregate, self._constants)
-            self._add_store("aggregate", self.grouping.windows, (aggregate_text(aggregate), self._time))
+            self._add_store("aggregate", self.grouping.windows)
         join = next((step for step in steps if isinstance(step, StreamJoin)), None)
         if join is None:
             fields = SourceFields()
@@ -219,9 +229,8 @@ class Program:
         """A function for each of the two topics, and one for what is done with a pair."""
         name = self.definition.source.name
         self.joining = Joining(self.definition, join, self._constants)
-        joined_text = (join.key.text, join.other_key.text, join.other_time.text, join.within_ms, self._time)
-        self._add_store("join left", self.joining.left, joined_text)
-        self._add_store("join right", self.joining.right, joined_text)
+        self._add_store("join left", self.joining.left)
+        self._add_store("join right", self.joining.right)
         whole = Scope({}, WholeFields())
         with self._rows_of(name, whole) as left:
             for step in before:
@@ -345,19 +354,10 @@ class Program:
         definition = self.definition
         store = Seen(pipeline=definition.name, within_ms=step.within_ms, keys_max=definition.groups_max)
         self._seen.append(store)
-        key = tuple(text.text for text in step.key)
-        self._add_store(f"dedup {len(self._seen)}", store, (key, step.within_ms, self._time))
+        self._add_store(f"dedup {len(self._seen)}", store)
         chain.dedup(step, store)
 
     def _error(self, place: Text, reason: str, hint: str) -> PipelineFileError:
         return PipelineFileError(
             self.definition.path, reason, line=place.line, column=place.column, hint=hint
         )
-
-
-def aggregate_text(step: Aggregate) -> object:
-    """What the groups of an aggregate rest on, without the places in the file."""
-    calls = {
-        name: (call.name, tuple(text.text for text in call.arguments)) for name, call in step.results.items()
-    }
-    return step.window, {name: text.text for name, text in step.group_by.items()}, calls

@@ -11,41 +11,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from aegis_cli.pipeline.account import Account
+from aegis_cli.pipeline.around import Around, Progress, Stop
+from aegis_cli.pipeline.basis import check_change, file_paths, sink_names
 from aegis_cli.pipeline.definition import Definition
-from aegis_cli.pipeline.errors import PipelineError, StateChangedError
+from aegis_cli.pipeline.errors import PipelineError
 from aegis_cli.pipeline.inputs import Chunk, Inputs
 from aegis_cli.pipeline.line_inputs import LineInputs
 from aegis_cli.pipeline.outgoing import Outgoing
+from aegis_cli.pipeline.pace import Pace
 from aegis_cli.pipeline.program import Program
-from aegis_cli.pipeline.sinks.opening import open_sinks
+from aegis_cli.pipeline.reload import Reload, changed_keys, successor
+from aegis_cli.pipeline.sinks.opening import make_topics, open_sinks
 from aegis_cli.pipeline.state import Facts, PipelineLog
 from aegis_cli.pipeline.turn import Partition, StoppedAt, Turn
 from storage import files
-from storage.errors import TopicExistsError
+from storage.errors import StorageError
 from storage.reader import Gap
 from storage.store import Store
-from storage.topic import TopicSettings
 
-LIVE_COMMIT_MS = 100
-_BULK_COMMIT_MS = 1000
 # Done again up to a record that stops the pipeline, another one may be met; not without end.
 _HALTS_MAX = 10
-# What a commit may hold in memory: rows that go out, and bytes that came in.
-_ROWS_A_COMMIT = 50_000
-_BYTES_A_COMMIT = 256 * 1024 * 1024
 _LOOK_SECONDS = 1.0
 # A signal wakes nobody who waits for messages; it is looked for this often.
 _WAIT_SECONDS = 0.25
-
-
-class Stop(Protocol):
-    """Who wants the run to end: `came` is the signal's number once there was one."""
-
-    came: int | None
-    fd: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,67 +56,75 @@ class RunOptions:
     crash_after: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a run tells while it goes on."""
-
-    account: Account
-    lag: int
-    watermark_ms: int
-    open: int
-
-
 def run_pipeline(
     store: Store,
     definition: Definition,
     options: RunOptions,
     *,
     stop: Stop | None = None,
+    reload: Reload | None = None,
     on_gap: Callable[[Gap], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Account:
-    """Run a pipeline; returns its account, of all its runs.
+    """Run a pipeline; returns its account, of all its runs. Between two commits `reload` can change it.
 
     Raises what `compile` of `Program` raises, `PipelineRunsError`, `StateChangedError`, `SinkError`,
     `TopicNotFoundError`, and `RecordRefusedError` or `TooManyRefusedError`, before which it commits.
     """
+    around = Around(stop=stop, reload=reload, on_gap=on_gap, on_progress=on_progress)
+    program = Program(definition)
+    before: Definition | None = None
     halt: HaltedAt | None = None
-    for _ in range(_HALTS_MAX):
-        program = Program(definition)
-        for name in _read_topics(program):
-            store.topic(name)
-        make_topics(store, definition)
-        log = PipelineLog(store, definition.name, program.stores)
+    halts = 0
+    stdin: LineInputs | None = None
+    while True:
         try:
-            runner = Runner(
-                store, program, log, options, halt=halt, stop=stop, on_gap=on_gap, on_progress=on_progress
-            )
-            try:
-                return runner.run()
-            finally:
-                runner.close()
+            runner = _started(store, program, options, around, halt, stdin)
+        except StorageError as error:
+            if before is None or reload is None:
+                raise
+            # What only its start can tell: a sink that cannot be opened, a topic that is not there.
+            reload.refused(str(error))
+            program, before = Program(before), None
+            continue
+        if before is not None and reload is not None:
+            reload.accepted(changed_keys(before, program.definition))
+        before = None
+        stdin = runner.stdin
+        try:
+            account = runner.run()
+            if runner.successor is None:
+                return account
+            before, program, halt = program.definition, runner.successor, None
         except HaltedAt as halted:
             # The record may have left something behind before it was refused, in windows or among the rows.
             # From the last commit on all is done again, now up to just before that record.
-            halt = halted
+            halts += 1
+            if halts == _HALTS_MAX:
+                raise halted.cause from None
+            halt, program = halted, Program(program.definition)
         finally:
-            log.close()
-    assert halt is not None
-    raise halt.cause
+            runner.close()
 
 
-def _read_topics(program: Program) -> list[str]:
-    source = program.definition.source
-    return [*([source.name] if source.kind == "topic" else []), *program.side_topics]
-
-
-def make_topics(store: Store, definition: Definition) -> None:
-    """Make the topics that results and records put aside go to, where they are missing."""
-    for name in definition.written_topics:
-        try:
-            store.create_topic(name, TopicSettings(), if_not_exists=True)
-        except TopicExistsError:
-            continue  # it is there with settings of its own
+def _started(
+    store: Store,
+    program: Program,
+    options: RunOptions,
+    around: Around,
+    halt: HaltedAt | None,
+    stdin: LineInputs | None,
+) -> Runner:
+    """A run that goes on where the last commit left off."""
+    for name in program.read_topics:
+        store.topic(name)
+    make_topics(store, program.definition)
+    log = PipelineLog(store, program.definition.name, program.stores, program.basis.meanings)
+    try:
+        return Runner(store, program, log, options, around, halt, stdin)
+    except BaseException:
+        log.close()
+        raise
 
 
 class HaltedAt(Exception):
@@ -148,45 +146,52 @@ class Runner:
         program: Program,
         log: PipelineLog,
         options: RunOptions,
-        *,
+        around: Around,
         halt: HaltedAt | None,
-        stop: Stop | None,
-        on_gap: Callable[[Gap], None] | None,
-        on_progress: Callable[[Progress], None] | None,
+        stdin: LineInputs | None,
     ) -> None:
         self._store = store
         self._halt = halt
         self._program = program
         self._log = log
         self._options = options
-        self._stop = stop
-        self._on_progress = on_progress
+        self._around = around
+        # The lines of stdin, which come only once; and the program that is to go on in place of this one.
+        self.stdin = stdin
+        self.successor: Program | None = None
         definition = program.definition
+        self._pace = Pace(options.commit_interval_ms or definition.commit_interval_ms)
         facts = log.state.facts
-        _check_definition(definition.name, facts, program.signature)
+        check_change(facts, program.basis)
         self._positions = dict(facts.positions)
         self._turn = self._restored(facts)
         files_before = dict(facts.files)
         self._sinks = open_sinks(store, definition, options, facts)
         # A pipeline that was reset begins anew, and its commits still come after all earlier ones.
         self._number = facts.number or store.clock_ms() * 1000
-        self._files = dict(facts.files)
+        # A file that is no sink any more belongs to others from here on.
+        self._files = {path: facts.files[path] for path in file_paths(definition)}
         self._flushes, self._flushed_last = facts.flushes, facts.flushed_last
-        self._inputs = self._open_inputs(on_gap)
         self._last_of: dict[int, float] = {}
-        self._bytes = self._records = 0
-        self._last_commit = self._last_look = time.monotonic()
+        self._records = 0
+        self._last_look = time.monotonic()
         self._changed = False
-        from_end = program.definition.source.start == "latest"
-        if self._files != files_before or (from_end and self._positions != facts.positions):
-            # A file is cut back to the length that was committed: there must be one before it grows. And the
-            # end that a pipeline begins at is the one of now, not that of its first message.
-            self._commit()
+        try:
+            self._inputs = self._open_inputs()
+            from_end = definition.source.start == "latest"
+            if self._files != files_before or (from_end and self._positions != facts.positions):
+                # A file is cut back to the length that was committed: there must be one before it grows. And
+                # the end that a pipeline begins at is the one of now, not that of its first message.
+                self._commit()
+        except BaseException:
+            self._close_sinks()
+            raise
 
-    def _open_inputs(self, on_gap: Callable[[Gap], None] | None) -> Inputs | LineInputs:
+    def _open_inputs(self) -> Inputs | LineInputs:
         source, side_topics = self._program.definition.source, self._program.side_topics
         if source.kind != "topic":
-            return LineInputs(
+            found = self.stdin if source.kind == "stdin" else None
+            found = found or LineInputs(
                 self._store,
                 source,
                 self._positions,
@@ -194,6 +199,8 @@ class Runner:
                 records_max=self._options.chunk_records,
                 stdin_fd=self._options.stdin_fd,
             )
+            self.stdin = found if source.kind == "stdin" else None
+            return found
         return Inputs(
             self._store,
             [source.name, *side_topics],
@@ -202,7 +209,7 @@ class Runner:
             from_end=source.start == "latest",
             whole=side_topics,
             records_max=self._options.chunk_records,
-            on_gap=on_gap,
+            on_gap=self._around.on_gap,
         )
 
     def _restored(self, facts: Facts) -> Turn:
@@ -211,6 +218,8 @@ class Runner:
         turn.account = Account(**{name: getattr(account, name) for name in account.__struct_fields__})
         turn.closed_ms = facts.closed_ms
         for number, high_ms in facts.high_ms.items():
+            if Partition(int(number)).side >= turn.sides:
+                continue  # of a stream that is joined no more: nothing waits for it
             partition = turn.partitions[int(number)] = Partition(int(number))
             partition.high_ms = high_ms
             partition.seen = True
@@ -218,28 +227,48 @@ class Runner:
         return turn
 
     def run(self) -> Account:
-        """Go on until the end, a signal or a failure."""
-        while self._stop is None or self._stop.came is None:
+        """Go on until the end, a signal or a failure, or until there is a `successor`."""
+        while not self._around.is_stopped:
+            if self._is_succeeded():
+                return self._turn.account
             chunk = self._inputs.take()
             if chunk is not None:
                 self._process(chunk)
-                if self._is_due():
+                if self._pace.is_due(self._turn.held_rows):
                     self._commit()
             elif self._inputs.ended:
                 break
             else:
                 self._wait()
-        ended = self._inputs.ended and (self._stop is None or self._stop.came is None)
+        ended = self._inputs.ended and not self._around.is_stopped
         if self._options.flush and ended and not self._flushed_last:
             self._program.flush(self._turn)
             self._flushes += 1
             self._flushed_last = self._changed = True
+        self._settle()
+        return self._turn.account
+
+    def _is_succeeded(self) -> bool:
+        """Whether the file was changed, so that there is a successor now."""
+        reload = self._around.reload
+        if reload is not None and reload.came:
+            self._settle()
+            self.successor = successor(reload, self._program.definition, self._log.state.facts)
+        return self.successor is not None
+
+    def _settle(self) -> None:
+        """Commit what was done; and that the sinks have it, so that they may be other ones from here on."""
         if self._changed:
             self._commit()
-        return self._turn.account
+        if self._log.state.facts.pending:
+            self._commit()
 
     def close(self) -> None:
         self._inputs.close()
+        self._close_sinks()
+        self._log.close()
+
+    def _close_sinks(self) -> None:
         for sink in self._sinks:
             sink.close()
 
@@ -277,7 +306,7 @@ class Runner:
             halt = HaltedAt(chunk.place, position, stopped.cause)
         turn.account.records_in += len(rows)
         self._positions[chunk.place] = next_position
-        self._bytes += len(chunk.lines)
+        self._pace.add(len(rows), len(chunk.lines))
         self._records += len(rows)
         if halt is not None:
             self._commit()
@@ -285,8 +314,7 @@ class Runner:
 
     def _wait(self) -> None:
         """Nothing is there: commit what was done when its time has come, and wait for more."""
-        interval_ms = self._options.commit_interval_ms or LIVE_COMMIT_MS
-        left = self._last_commit + interval_ms / 1000 - time.monotonic()
+        left = self._pace.seconds_left()
         self._pass_time()
         if self._changed and left <= 0:
             self._commit()
@@ -315,18 +343,10 @@ class Runner:
 
     # -- commits --------------------------------------------------------------------------------------
 
-    def _is_due(self) -> bool:
-        interval_ms = self._options.commit_interval_ms or _BULK_COMMIT_MS
-        turn = self._turn
-        return (
-            turn.held_rows >= _ROWS_A_COMMIT
-            or self._bytes >= _BYTES_A_COMMIT
-            or time.monotonic() - self._last_commit >= interval_ms / 1000
-        )
-
     def _commit(self) -> None:
         """Commit what was done since the last commit."""
         turn, program = self._turn, self._program
+        began = time.monotonic()
         program.forget(turn.low_ms)
         outgoing = Outgoing(self._store)
         self._number += 1
@@ -338,7 +358,8 @@ class Runner:
             open={name: store.open for name, store in program.stores.items()},
             number=self._number,
             files=self._files,
-            definition=program.signature,
+            sinks=sink_names(program.definition),
+            basis=program.basis.meanings,
             source=program.definition.source.name,
             time_ms=self._store.clock_ms(),
             flushes=self._flushes,
@@ -356,25 +377,18 @@ class Runner:
         for sink in self._sinks:
             sink.finish(facts)
         turn.clear()
-        self._log.shorten_if_due()
-        self._bytes = 0
+        self._pace.committed(time.monotonic() - began)
+        if not self._around.is_stopped:
+            self._log.shorten_if_due()
         self._changed = False
-        self._last_commit = time.monotonic()
         self._tell()
 
     def _tell(self) -> None:
-        if self._on_progress is not None:
+        if self._around.on_progress is not None:
             turn = self._turn
             held = sum(store.open for store in self._program.stores.values())
-            self._on_progress(Progress(turn.account, self._inputs.lag(), turn.low_ms, held))
+            self._around.on_progress(Progress(turn.account, self._inputs.lag(), turn.low_ms, held))
 
 
 class CrashedError(Exception):
     """A test wanted the run to end here, without a commit."""
-
-
-def _check_definition(pipeline: str, facts: Facts, signature: dict[str, str]) -> None:
-    """Raise `StateChangedError` where something is open that another definition of the pipeline opened."""
-    for name, held in facts.open.items():
-        if held and facts.definition.get(name) != signature.get(name):
-            raise StateChangedError(pipeline, name)

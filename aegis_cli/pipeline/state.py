@@ -53,7 +53,8 @@ class Facts(msgspec.Struct):
 
     `positions` are offsets of the next message by place, `high_ms` the highest event times by partition of
     the source, `closed_ms` up to where windows were given out. `pending` are rows of commit number `number`
-    for sinks outside of the store; `files` how long each file is. `definition` is what the state rests on.
+    for sinks outside of the store, which `sinks` names; `files` how long each file is. `basis` is what
+    the state rests on, see `aegis_cli.pipeline.basis`.
     `flushes` counts how often all windows were given out by hand; `flushed_last`: nothing came since.
     """
 
@@ -66,7 +67,8 @@ class Facts(msgspec.Struct):
     number: int = 0
     pending: dict[str, list[Any]] = msgspec.field(default_factory=dict)
     files: dict[str, int] = msgspec.field(default_factory=dict)
-    definition: dict[str, str] = msgspec.field(default_factory=dict)
+    sinks: dict[str, str] = msgspec.field(default_factory=dict)
+    basis: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     source: str = ""
     time_ms: int = 0
     flushes: int = 0
@@ -74,11 +76,20 @@ class Facts(msgspec.Struct):
 
 
 class PipelineState:
-    """The fold of a pipeline's log. Without `stores`, for who only looks, what they hold is left out."""
+    """The fold of a pipeline's log. Without `stores`, for who only looks, what they hold is left out.
 
-    def __init__(self, stores: Mapping[str, StateStore] | None = None) -> None:
+    So is what was kept by another definition than `meanings` tells: it is gone by the end of the log, or the
+    pipeline does not go on with it.
+    """
+
+    def __init__(
+        self,
+        stores: Mapping[str, StateStore] | None = None,
+        meanings: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.facts = Facts()
         self._stores = stores
+        self._meanings = meanings or {}
 
     def apply(self, change: Change, offset: int) -> None:
         if "facts" not in change:
@@ -90,7 +101,7 @@ class PipelineState:
         if self._stores is not None:
             assert isinstance(changes, dict)
             for name, part in changes.items():
-                if name in self._stores:
+                if name in self._stores and self.facts.basis.get(name) == self._meanings.get(name):
                     self._stores[name].apply(part)
 
     def snapshot(self) -> object:
@@ -107,14 +118,23 @@ class PipelineState:
 
 
 class PipelineLog:
-    """One run of the pipeline `name`. Raises `PipelineRunsError` while there is another."""
+    """One run of the pipeline `name`. Raises `PipelineRunsError` while there is another.
 
-    def __init__(self, store: Store, name: str, stores: Mapping[str, StateStore]) -> None:
+    `stores` hold the state, `meanings` says what of it is theirs.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        stores: Mapping[str, StateStore],
+        meanings: Mapping[str, Mapping[str, str]],
+    ) -> None:
         check_name(name)
         self.name = name
         self._store = store
         self._stores = stores
-        self.state = PipelineState(stores)
+        self.state = PipelineState(stores, meanings)
         self._log = open_state_log(store, f"{KIND}/{name}", self.state, create=True)
         path = f"{self._log.topic.directory}/{RUN_LOCK}"
         self._lock = FileLock(path, what=f"pipeline '{name}'")

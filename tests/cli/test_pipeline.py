@@ -224,7 +224,11 @@ def test_a_changed_aggregate_is_refused_while_windows_are_open_until_a_reset(aeg
     publish(aegis, '{"at":1}\n')
     assert 0 == run_once(aegis).code
     write(aegis, COUNTED.replace("10s", "20s"))
-    refused(run_once(aegis), 4, "the state of pipeline 'p' was made with another 'aggregate'")
+    refused(
+        run_once(aegis),
+        4,
+        "p.yaml:4:16: the state of pipeline 'p' was made with another 'window' of 'aggregate'",
+    )
     refused(aegis("pipeline", "reset", "p"), 2, "cannot be asked without a terminal; pass --yes")
     assert "reset pipeline 'p'" in aegis("pipeline", "reset", "p", "--yes").err
     assert 0 == run_once(aegis, "--flush").code

@@ -1,4 +1,4 @@
-"""Which sink a definition means."""
+"""Which sink a definition means, and the topics that it writes to."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from aegis_cli.pipeline.definition import Definition
 from aegis_cli.pipeline.errors import PipelineFileError
 from aegis_cli.pipeline.sinks.sink import Sink
 from aegis_cli.pipeline.state import Facts
+from storage.errors import TopicExistsError
 from storage.store import Store
+from storage.topic import TopicSettings
 
 if TYPE_CHECKING:
     from aegis_cli.pipeline.run import RunOptions
+
+
+def make_topics(store: Store, definition: Definition) -> None:
+    """Make the topics that results and records put aside go to, where they are missing."""
+    for name in definition.written_topics:
+        try:
+            store.create_topic(name, TopicSettings(), if_not_exists=True)
+        except TopicExistsError:
+            continue  # it is there with settings of its own
 
 
 def open_sinks(store: Store, definition: Definition, options: RunOptions, facts: Facts) -> list[Sink]:
