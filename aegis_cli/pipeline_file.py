@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,21 +14,22 @@ if TYPE_CHECKING:
 
 def load_pipeline(file: str, variables: list[str] | None) -> Definition:
     """The pipeline of a file, with the values of `--set`. Raises `UsageError`."""
+    read = reader(file, variables)
+    with understood():
+        return read()
+
+
+def reader(file: str, variables: list[str] | None) -> Callable[[], Definition]:
+    """What reads a file, with the values of `--set`, and raises `PipelineFileError`. Raises `UsageError`."""
     from aegis_cli.pipeline.reading import load
 
-    with understood():
-        return load(file, settings=settings_of(variables))
-
-
-def settings_of(variables: list[str] | None) -> dict[str, str]:
-    """The values of `--set` by their names. Raises `UsageError`."""
     settings = {}
     for variable in variables or ():
         key, equals, value = variable.partition("=")
         if not equals or not key:
             raise UsageError(f"--set is {variable!r}; write it as NAME=VALUE")
         settings[key] = value
-    return settings
+    return lambda: load(file, settings=settings)
 
 
 @contextmanager

@@ -125,7 +125,7 @@ _aegis_describe() {
         ;;
     'aegis pipeline run')
         commands=
-        options=$'--once\n--flush\n--chunk\n--set\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
+        options=$'--once\n--flush\n--chunk\n--workers\n--set\n--lock-wait\n--store\n--json\n-q\n--quiet\n--debug\n-h\n--help'
         arguments='file'
         ;;
     'aegis pipeline validate')
@@ -319,6 +319,7 @@ _aegis_value() {
     'aegis pipe --store') kind=directory ;;
     'aegis pipeline --store') kind=directory ;;
     'aegis pipeline run --chunk') kind=text ;;
+    'aegis pipeline run --workers') kind=text ;;
     'aegis pipeline run --set') kind=text ;;
     'aegis pipeline run --lock-wait') kind=text ;;
     'aegis pipeline run --store') kind=directory ;;

@@ -47,7 +47,7 @@ class Chain:
         # What is done first when a record is refused.
         self.undo: list[str] = []
         self._variables = 0
-        self._fields: dict[str, str] = {}
+        self._fields: Mapping[str, str] = {}
 
     # -- values ---------------------------------------------------------------------------------------
 
@@ -156,11 +156,15 @@ class Chain:
 
         Without a field it is the time of the append.
         """
-        self.has_time = True
         if field is None:
             self.code.add("t = x.now_ms")
         else:
             self.code.add(f"t = {self.constant(event_time_ms)}({self.value(field)})")
+        self.move_time(moved)
+
+    def move_time(self, moved: Sequence[str]) -> None:
+        """Move the watermark to where the time of the row leads it."""
+        self.has_time = True
         self.code.open("if t > high:")
         self.code.add("high = t", "mark = t - BOUND", "low = mark if mark < others else others")
         self.code.add(*moved)
@@ -193,6 +197,10 @@ class Chain:
         if self.is_message:
             return "x.line(i)"
         return "{" + ", ".join(f"{name!r}: {source}" for name, source in self._fields.items()) + "}"
+
+    def take_over(self, scope: Scope, fields: Mapping[str, str], *, is_message: bool) -> None:
+        """Go on with a row as another chain left it."""
+        self.scope, self._fields, self.is_message = scope, fields, is_message
 
     def set_row(self, fields: Mapping[str, str]) -> None:
         """From here on the row has these fields, and no others."""

@@ -9,6 +9,7 @@ PipelineError             base of all below
   StateChangedError       the state is of another definition of the pipeline
   PipelineRunsError       another process runs the pipeline
   PipelineNotFoundError   no pipeline of this name has run in this store
+  WorkerError             a process that prepares records died, or failed
 
 `RecordError` is raised while a record is processed and never leaves the engine: it says why the record is
 refused.
@@ -125,6 +126,15 @@ class PipelineNotFoundError(PipelineError, NotFoundError):
         self.known = known
         hint = f"; there are: {', '.join(sorted(known)[:10])}" if known else ""
         super().__init__(f"no pipeline '{pipeline}' has run in this store{hint}")
+
+
+class WorkerError(PipelineError):
+    """A worker died or failed; nothing of what it had in work was committed."""
+
+    def __init__(self, pid: int, reason: str) -> None:
+        self.pid = pid
+        self.reason = reason
+        super().__init__(f"worker {pid} of the pipeline died: {reason}; nothing is lost, run it again")
 
 
 class SinkError(PipelineError):

@@ -19,17 +19,22 @@ from aegis_cli.pipeline.definition import (
     Time,
     Window,
 )
+from aegis_cli.pipeline.prefix import first_steps
 from aegis_cli.pipeline.program import Program
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The steps, each with its kind and what it does, and the fields read by topic."""
+    """The steps, each with its kind and what it does, and the fields read by topic.
+
+    `workers` are the steps that `--workers` runs in processes of their own.
+    """
 
     name: str
     steps: list[tuple[str, str]]
     fields: dict[str, list[str]]
     state: list[str]
+    workers: list[str]
 
 
 def explanation(program: Program) -> Explanation:
@@ -44,7 +49,10 @@ def explanation(program: Program) -> Explanation:
     steps += [_step(step) for step in definition.steps]
     steps += [line for branch in definition.branches for line in _branch(branch)]
     fields = {topic: list(feed.fields) for topic, feed in program.feeds.items()}
-    return Explanation(definition.name, steps, fields, list(program.stores))
+    in_workers = [_step(step)[0] for step in first_steps(definition)]
+    if len(in_workers) == len(definition.steps) and in_workers[-1:] != ["time"]:
+        in_workers += [_step(step)[0] for branch in definition.branches for step in branch.steps]
+    return Explanation(definition.name, steps, fields, list(program.stores), in_workers)
 
 
 def _rows(table: Table) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storage.batch import Batch
 from storage.entry import Entry
@@ -29,7 +29,8 @@ class Chunk:
 
     `offsets` says where each one stands, `place` is what positions are kept by. `peers` are places that
     begin at the same time as this one, by topic and partition: what was appended at once is read one after
-    the other, and yet none of it may be late for having come second. `batch` has the messages' keys.
+    the other, and yet none of it may be late for having come second. `batch` has the messages' keys, if they
+    are asked for. Without lines it is a gap, behind which the place goes on.
     """
 
     topic: str
@@ -41,6 +42,13 @@ class Chunk:
     next_position: int
     peers: Sequence[tuple[str, int]] = ()
     batch: Batch | None = None
+
+
+def until(chunk: Chunk, position: int) -> Chunk:
+    """The records of a chunk before the one at `position`, and the place at it."""
+    index = list(chunk.offsets).index(position)
+    lines = b"".join(line + b"\n" for line in chunk.lines.split(b"\n")[:index])
+    return replace(chunk, lines=lines, offsets=chunk.offsets[:index], next_position=position)
 
 
 class Inputs:
@@ -112,9 +120,10 @@ class Inputs:
             peers = self._peers(place)
             batch = place.pop()
             if isinstance(batch, Gap):
-                self._positions[place.key] = batch.end_offset
                 if self._on_gap is not None:
                     self._on_gap(batch)
+                # Where the position is depends on what came before it, which may not be processed yet.
+                return _behind(batch, place.key)
             elif batch is not None:
                 self._chunks = self._pieces(place, batch, peers)
 
@@ -191,6 +200,10 @@ class Inputs:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+
+
+def _behind(gap: Gap, place: str) -> Chunk:
+    return Chunk(gap.topic, gap.partition, place, b"", (), 0, gap.end_offset)
 
 
 def _portions(lines: bytes, count: int, *, is_cut: bool) -> Iterator[tuple[bytes, int, int]]:

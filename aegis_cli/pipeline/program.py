@@ -34,6 +34,7 @@ from aegis_cli.pipeline.expression import Constants
 from aegis_cli.pipeline.feed import Feed, WholeFeed
 from aegis_cli.pipeline.grouping import Grouping
 from aegis_cli.pipeline.joining import Joining
+from aegis_cli.pipeline.prefix import Prefix
 from aegis_cli.pipeline.scope import Scope, SourceFields, WholeFields
 from aegis_cli.pipeline.seen import Seen
 from aegis_cli.pipeline.state import StateStore
@@ -46,10 +47,16 @@ NO_TIME = -1
 
 
 class Program:
-    """A definition, compiled. Raises `PipelineFileError` for what the expressions in it get wrong."""
+    """A definition, compiled. Raises `PipelineFileError` for what the expressions in it get wrong.
 
-    def __init__(self, definition: Definition) -> None:
+    With `split` the first steps are a function of their own, its `prefix`, which workers can run; where the
+    state needs all of the source's records as they are, there is none.
+    """
+
+    def __init__(self, definition: Definition, *, split: bool = False) -> None:
         self.definition = definition
+        self.prefix: Prefix | None = None
+        self.is_split = split
         self.stores: dict[str, StateStore] = {}
         self.feeds: dict[str, Feed | WholeFeed] = {}
         self.processes: dict[str, Process] = {}
@@ -96,8 +103,7 @@ class Program:
         """A working state with nothing in it."""
         definition = self.definition
         turn = Turn(definition.name, len(definition.branches), definition.on_error, bound_ms=self.bound_ms)
-        sinks = [(each.sink.kind, each.sink.name, each.sink.key) for each in definition.branches]
-        turn.same = [sinks.index(sink) if sink[0] == "topic" else number for number, sink in enumerate(sinks)]
+        turn.same = self._same()
         if self.grouping is not None:
             turn.late_to = self.grouping.step.late_to
             turn.fire = lambda low_ms: self.fire(turn, low_ms)
@@ -105,6 +111,11 @@ class Program:
             turn.after = self._after
             turn.sides = 2
         return turn
+
+    def _same(self) -> list[int]:
+        """For each sink the first one of the same topic."""
+        sinks = [(each.sink.kind, each.sink.name, each.sink.key) for each in self.definition.branches]
+        return [sinks.index(sink) if sink[0] == "topic" else number for number, sink in enumerate(sinks)]
 
     def process(self, topic: str, rows: list[Any], partition: Partition, turn: Turn) -> None:
         """Process the rows of a chunk, and put those aside that are none, which `Feed.rows` marks.
@@ -218,12 +229,29 @@ class Program:
             self._add_store("aggregate", self.grouping.windows)
         join = next((step for step in steps if isinstance(step, StreamJoin)), None)
         if join is None:
+            if self.is_split and not self.tables.waits:
+                self._write_split()
+                return
             fields = SourceFields()
             with self._rows_of(definition.source.name, Scope({}, fields)) as chain:
                 self._write_rest(chain, steps)
             self.feeds[definition.source.name] = Feed(fields.fields, definition.source.schema)
             return
         self._write_join(join, steps[: steps.index(join)], steps[steps.index(join) + 1 :])
+
+    def _write_split(self) -> None:
+        """A function for what workers do, and one that goes on with it."""
+        prefix = self.prefix = Prefix(self.definition, self._constants, self._same())
+        with self._rows_of(self.definition.source.name, Scope({}), prefix) as chain:
+            prefix.hand_over(chain)
+            if prefix.gives_time:
+                chain.code.add("t = r[1]")
+                chain.move_time(self._moved())
+            if prefix.is_whole:
+                chain.code.add("pass")
+            else:
+                self._write_rest(chain, prefix.rest)
+        prefix.finish(self._define, self.processes[self.definition.source.name])
 
     def _write_join(self, join: StreamJoin, before: Sequence[Step], rest: Sequence[Step]) -> None:
         """A function for each of the two topics, and one for what is done with a pair."""
@@ -254,8 +282,12 @@ class Program:
         self._after = self._define(f"{name} with {join.topic}", code, "after")
 
     @contextmanager
-    def _rows_of(self, topic: str, scope: Scope) -> Iterator[Chain]:
-        """The function for the rows of a topic; its body is what is written within the block."""
+    def _rows_of(self, topic: str, scope: Scope, prefix: Prefix | None = None) -> Iterator[Chain]:
+        """The function for the rows of a topic; its body is what is written within the block.
+
+        Behind a prefix a row has its number in it.
+        """
+        loop = "for i, r in enumerate(rows, first):" if prefix is None else "for r in rows:"
         code = Code()
         chain = Chain(code, self._constants, scope, path=self.definition.path)
         code.open("def process(rows, first, p, x):")
@@ -263,7 +295,9 @@ class Program:
         code.add("low = mark if mark < others else others")
         code.add("closed = mark if mark > x.closed_ms else x.closed_ms")
         self._write_locals(chain, windows=self._is_one_function)
-        with self._counted(code, "p.high_ms = high"), code.block("for i, r in enumerate(rows, first):"):
+        with self._counted(code, "p.high_ms = high"), code.block(loop):
+            if prefix is not None:
+                code.add("i = r[0]")
             with code.block("try:"):
                 yield chain
                 chain.close_loops()

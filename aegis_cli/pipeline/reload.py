@@ -45,8 +45,9 @@ class Reload(Protocol):
         """The pipeline goes on as it was."""
 
 
-def successor(reload: Reload, definition: Definition, facts: Facts) -> Program | None:
-    """The program that goes on from `facts` in place of `definition`; `None` where that one does itself."""
+def successor(reload: Reload, program: Program, facts: Facts) -> Program | None:
+    """What goes on from `facts` in place of a program; `None` where that one goes on itself."""
+    definition = program.definition
     try:
         found = reload.load()
         if found.name != definition.name:
@@ -55,12 +56,12 @@ def successor(reload: Reload, definition: Definition, facts: Facts) -> Program |
         if not changed_keys(definition, found):
             reload.accepted(())
             return None
-        program = Program(found)
-        check_change(facts, program.basis)
+        other = Program(found, split=program.is_split)
+        check_change(facts, other.basis)
     except StorageError as error:
         reload.refused(str(error))
         return None
-    return program
+    return other
 
 
 def changed_keys(before: Definition, after: Definition) -> list[str]:

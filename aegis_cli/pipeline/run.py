@@ -11,25 +11,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aegis_cli.pipeline.account import Account
+from aegis_cli.pipeline.ahead import Ahead, Taken, open_inputs
 from aegis_cli.pipeline.around import Around, Progress, Stop
 from aegis_cli.pipeline.basis import check_change, file_paths, sink_names
 from aegis_cli.pipeline.definition import Definition
 from aegis_cli.pipeline.errors import PipelineError
-from aegis_cli.pipeline.inputs import Chunk, Inputs
+from aegis_cli.pipeline.inputs import Chunk
 from aegis_cli.pipeline.line_inputs import LineInputs
 from aegis_cli.pipeline.outgoing import Outgoing
 from aegis_cli.pipeline.pace import Pace
+from aegis_cli.pipeline.prefix import Prepared
 from aegis_cli.pipeline.program import Program
 from aegis_cli.pipeline.reload import Reload, changed_keys, successor
 from aegis_cli.pipeline.sinks.opening import make_topics, open_sinks
 from aegis_cli.pipeline.state import Facts, PipelineLog
-from aegis_cli.pipeline.turn import Partition, StoppedAt, Turn
+from aegis_cli.pipeline.turn import StoppedAt
 from storage import files
 from storage.errors import StorageError
 from storage.reader import Gap
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from aegis_cli.pipeline.workers import Workers
 
 # Done again up to a record that stops the pipeline, another one may be met; not without end.
 _HALTS_MAX = 10
@@ -43,7 +49,8 @@ class RunOptions:
     """`once` ends at the end that is there now; `flush` then gives out what is open.
 
     `chunk_records` bounds how many records are processed at a time; `crash_after` ends without a commit after
-    so many records, for tests.
+    so many records, for tests. `workers` processes do what needs no state, if there is more than one; records
+    of stdin, which come only once, are not given away.
     """
 
     once: bool = False
@@ -54,6 +61,7 @@ class RunOptions:
     stdin_fd: int = 0
     stdout_fd: int = 1
     crash_after: int | None = None
+    workers: int = 1
 
 
 def run_pipeline(
@@ -72,20 +80,32 @@ def run_pipeline(
     `TopicNotFoundError`, and `RecordRefusedError` or `TooManyRefusedError`, before which it commits.
     """
     around = Around(stop=stop, reload=reload, on_gap=on_gap, on_progress=on_progress)
-    program = Program(definition)
+    if options.workers == 1 or definition.source.kind == "stdin":
+        return _run(store, Program(definition), options, around, None)
+    from aegis_cli.pipeline.workers import Workers
+
+    with Workers(options.workers) as workers:
+        return _run(store, Program(definition, split=True), options, around, workers)
+
+
+def _run(
+    store: Store, program: Program, options: RunOptions, around: Around, workers: Workers | None
+) -> Account:
+    """Run, and start again where a record stops it, or with a file that was changed."""
+    reload = around.reload
     before: Definition | None = None
     halt: HaltedAt | None = None
     halts = 0
     stdin: LineInputs | None = None
     while True:
         try:
-            runner = _started(store, program, options, around, halt, stdin)
+            runner = _started(store, program, options, around, workers, halt, stdin)
         except StorageError as error:
             if before is None or reload is None:
                 raise
             # What only its start can tell: a sink that cannot be opened, a topic that is not there.
             reload.refused(str(error))
-            program, before = Program(before), None
+            program, before = Program(before, split=program.is_split), None
             continue
         if before is not None and reload is not None:
             reload.accepted(changed_keys(before, program.definition))
@@ -102,7 +122,7 @@ def run_pipeline(
             halts += 1
             if halts == _HALTS_MAX:
                 raise halted.cause from None
-            halt, program = halted, Program(program.definition)
+            halt, program = halted, Program(program.definition, split=program.is_split)
         finally:
             runner.close()
 
@@ -112,6 +132,7 @@ def _started(
     program: Program,
     options: RunOptions,
     around: Around,
+    workers: Workers | None,
     halt: HaltedAt | None,
     stdin: LineInputs | None,
 ) -> Runner:
@@ -121,7 +142,7 @@ def _started(
     make_topics(store, program.definition)
     log = PipelineLog(store, program.definition.name, program.stores, program.basis.meanings)
     try:
-        return Runner(store, program, log, options, around, halt, stdin)
+        return Runner(store, program, log, options, around, workers, halt, stdin)
     except BaseException:
         log.close()
         raise
@@ -147,6 +168,7 @@ class Runner:
         log: PipelineLog,
         options: RunOptions,
         around: Around,
+        workers: Workers | None,
         halt: HaltedAt | None,
         stdin: LineInputs | None,
     ) -> None:
@@ -157,14 +179,16 @@ class Runner:
         self._options = options
         self._around = around
         # The lines of stdin, which come only once; and the program that is to go on in place of this one.
-        self.stdin = stdin
+        self.stdin: LineInputs | None = None
         self.successor: Program | None = None
         definition = program.definition
         self._pace = Pace(options.commit_interval_ms or definition.commit_interval_ms)
         facts = log.state.facts
         check_change(facts, program.basis)
         self._positions = dict(facts.positions)
-        self._turn = self._restored(facts)
+        self._turn = program.turn()
+        self._turn.restore(facts.account, facts.closed_ms, facts.high_ms)
+        program.resume(self._turn)
         files_before = dict(facts.files)
         self._sinks = open_sinks(store, definition, options, facts)
         # A pipeline that was reset begins anew, and its commits still come after all earlier ones.
@@ -177,7 +201,8 @@ class Runner:
         self._last_look = time.monotonic()
         self._changed = False
         try:
-            self._inputs = self._open_inputs()
+            self._inputs = open_inputs(store, program, self._positions, options, around, stdin)
+            self.stdin = self._inputs if isinstance(self._inputs, LineInputs) else None
             from_end = definition.source.start == "latest"
             if self._files != files_before or (from_end and self._positions != facts.positions):
                 # A file is cut back to the length that was committed: there must be one before it grows. And
@@ -186,54 +211,17 @@ class Runner:
         except BaseException:
             self._close_sinks()
             raise
-
-    def _open_inputs(self) -> Inputs | LineInputs:
-        source, side_topics = self._program.definition.source, self._program.side_topics
-        if source.kind != "topic":
-            found = self.stdin if source.kind == "stdin" else None
-            found = found or LineInputs(
-                self._store,
-                source,
-                self._positions,
-                once=self._options.once,
-                records_max=self._options.chunk_records,
-                stdin_fd=self._options.stdin_fd,
-            )
-            self.stdin = found if source.kind == "stdin" else None
-            return found
-        return Inputs(
-            self._store,
-            [source.name, *side_topics],
-            self._positions,
-            once=self._options.once,
-            from_end=source.start == "latest",
-            whole=side_topics,
-            records_max=self._options.chunk_records,
-            on_gap=self._around.on_gap,
-        )
-
-    def _restored(self, facts: Facts) -> Turn:
-        turn = self._program.turn()
-        account = facts.account
-        turn.account = Account(**{name: getattr(account, name) for name in account.__struct_fields__})
-        turn.closed_ms = facts.closed_ms
-        for number, high_ms in facts.high_ms.items():
-            if Partition(int(number)).side >= turn.sides:
-                continue  # of a stream that is joined no more: nothing waits for it
-            partition = turn.partitions[int(number)] = Partition(int(number))
-            partition.high_ms = high_ms
-            partition.seen = True
-        self._program.resume(turn)
-        return turn
+        stops_at = None if halt is None else (halt.place, halt.position)
+        self._ahead = Ahead(self._inputs, program, workers, stops_at, lambda: around.is_stopped)
 
     def run(self) -> Account:
         """Go on until the end, a signal or a failure, or until there is a `successor`."""
         while not self._around.is_stopped:
             if self._is_succeeded():
                 return self._turn.account
-            chunk = self._inputs.take()
-            if chunk is not None:
-                self._process(chunk)
+            taken = self._ahead.take()
+            if taken is not None:
+                self._process(taken)
                 if self._pace.is_due(self._turn.held_rows):
                     self._commit()
             elif self._inputs.ended:
@@ -253,7 +241,7 @@ class Runner:
         reload = self._around.reload
         if reload is not None and reload.came:
             self._settle()
-            self.successor = successor(reload, self._program.definition, self._log.state.facts)
+            self.successor = successor(reload, self._program, self._log.state.facts)
         return self.successor is not None
 
     def _settle(self) -> None:
@@ -274,43 +262,54 @@ class Runner:
 
     # -- processing -----------------------------------------------------------------------------------
 
-    def _process(self, chunk: Chunk) -> None:
+    def _process(self, taken: Taken) -> None:
+        chunk = taken.chunk
+        if chunk.lines:
+            self._process_records(chunk, taken.prepared)
+        else:
+            self._positions[chunk.place] = chunk.next_position
+        if taken.is_last:
+            self._commit()
+            assert self._halt is not None
+            raise self._halt.cause
+
+    def _process_records(self, chunk: Chunk, prepared: Prepared | None) -> None:
         self._changed = True
         self._flushed_last = False
-        turn = self._turn
+        turn, program = self._turn, self._program
         turn.begin(
             chunk.topic, chunk.partition, chunk.lines, chunk.offsets, chunk.append_time_ms, chunk.batch
         )
-        rows = self._program.feeds[chunk.topic].rows(chunk.lines)
         for topic, number in chunk.peers:
-            turn.turn_to(number, side=self._program.sides[topic])
-        partition = turn.turn_to(chunk.partition, side=self._program.sides[chunk.topic])
-        if self._program.sides[chunk.topic] >= 0:
+            turn.turn_to(number, side=program.sides[topic])
+        partition = turn.turn_to(chunk.partition, side=program.sides[chunk.topic])
+        if program.sides[chunk.topic] >= 0:
             self._last_of[partition.number] = time.monotonic()
+        rows = [] if prepared is not None else program.feeds[chunk.topic].rows(chunk.lines)
+        count = len(rows) if prepared is None else prepared.count
         crash = self._options.crash_after
-        if crash is not None and self._records + len(rows) >= crash:
+        if crash is not None and self._records + count >= crash:
             raise CrashedError
-        halt, next_position = self._halt, chunk.next_position
-        if halt is None or halt.place != chunk.place or halt.position >= next_position:
-            halt = None
-        else:
-            next_position = halt.position
-            rows = rows[: list(chunk.offsets).index(halt.position)]
         try:
-            self._program.process(chunk.topic, rows, partition, turn)
+            if prepared is None or program.prefix is None:
+                program.process(chunk.topic, rows, partition, turn)
+            else:
+                program.prefix.take(prepared, partition, turn)
         except StoppedAt as stopped:
             position = chunk.offsets[stopped.index]
-            if self._inputs.comes_again:
-                raise HaltedAt(chunk.place, position, stopped.cause) from None
-            next_position, rows = position, rows[: stopped.index]
-            halt = HaltedAt(chunk.place, position, stopped.cause)
-        turn.account.records_in += len(rows)
+            if not self._inputs.comes_again:
+                self._done(chunk, stopped.index, position)
+                self._commit()
+                raise stopped.cause from None
+            raise HaltedAt(chunk.place, position, stopped.cause) from None
+        self._done(chunk, count, chunk.next_position)
+
+    def _done(self, chunk: Chunk, count: int, next_position: int) -> None:
+        """So many records of a chunk were processed."""
+        self._turn.account.records_in += count
         self._positions[chunk.place] = next_position
-        self._pace.add(len(rows), len(chunk.lines))
-        self._records += len(rows)
-        if halt is not None:
-            self._commit()
-            raise halt.cause
+        self._pace.add(count, len(chunk.lines))
+        self._records += count
 
     def _wait(self) -> None:
         """Nothing is there: commit what was done when its time has come, and wait for more."""

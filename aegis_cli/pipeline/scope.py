@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 
@@ -39,6 +39,35 @@ class SourceFields:
         return f"{self._row}.f{self._numbers.setdefault(name, len(self._numbers))}"
 
 
+class Handed(Mapping[str, str]):
+    """What is handed on of a row at the end of `before`: only names that are asked for, in that order.
+
+    Each is an item of the row `r`, behind `first` others.
+    """
+
+    def __init__(self, before: Scope, names: Sequence[str], *, first: int) -> None:
+        self.asked: list[str] = []
+        self._before = before
+        self._names = names
+        self._first = first
+
+    def source(self, name: str) -> str:
+        """The Python source of a name's value where it was handed to."""
+        self._before[name]  # raises KeyError for what means nothing
+        if name not in self.asked:
+            self.asked.append(name)
+        return f"r[{self._first + self.asked.index(name)}]"
+
+    def __getitem__(self, name: str) -> str:
+        return self.source(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 class Scope(Mapping[str, str]):
     """Names and the Python source that holds their values.
 
@@ -73,3 +102,26 @@ class Scope(Mapping[str, str]):
     def with_names(self, names: Mapping[str, str]) -> Scope:
         """The same names and these, which come first."""
         return Scope({**self._own, **names}, self._source)
+
+
+class HandedScope(Scope):
+    """The names that a map left, each handed on when it is asked for."""
+
+    def __init__(self, handed: Handed, own: Mapping[str, str] | None = None) -> None:
+        super().__init__(own or {})
+        self._handed = handed
+
+    def __getitem__(self, name: str) -> str:
+        return self._own[name] if name in self._own else self._handed[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._own or name in list(self._handed)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._own, *self._handed]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def with_names(self, names: Mapping[str, str]) -> Scope:
+        return HandedScope(self._handed, {**self._own, **names})

@@ -5,7 +5,7 @@ The generated functions (`aegis_cli.pipeline.program`) work on a `Turn`; it is e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +107,18 @@ class Turn:
         self._batch, self._keys, self._times_ms = batch, None, None
         self._raw, self._lines, self._offsets = raw, [], offsets
         self.now_ms = append_time_ms
+
+    def restore(self, account: Account, closed_ms: int, high_ms: Mapping[str, int]) -> None:
+        """Be what a commit left: what it counted, and how far the time of each partition was."""
+        self.account = Account(**{name: getattr(account, name) for name in account.__struct_fields__})
+        self.closed_ms = closed_ms
+        for name, time_ms in high_ms.items():
+            partition = Partition(int(name))
+            if partition.side >= self.sides:
+                continue  # of a stream that is joined no more: nothing waits for it
+            partition.high_ms = time_ms
+            partition.seen = True
+            self.partitions[partition.number] = partition
 
     def turn_to(self, number: int, *, side: int = 0) -> Partition:
         """Let rows go to those of this partition of the source, whose state is returned.

@@ -246,6 +246,7 @@ def write(
 _WAYS: dict[str, dict[str, Any]] = {
     "records one by one": {"between": 0.0, "chunk_records": 1},
     "seven at a time, a commit after each": {"between": 0.0, "chunk_records": 7, "commit_interval_ms": 1},
+    "two workers, seven at a time": {"between": 0.3, "chunk_records": 7, "workers": 2},
     "many runs": {"between": 0.6, "chunk_records": 100_000},
     "a run after each batch, in pieces": {"between": 1.0, "chunk_records": 2, "commit_interval_ms": 1},
 }

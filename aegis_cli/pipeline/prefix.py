@@ -1,0 +1,194 @@
+"""The part of a pipeline that needs no state, and so can run in workers: decoding, and the first steps.
+
+It ends before the first step that keeps something; of a `time` it computes what the watermark is then moved
+by. A pipeline that keeps nothing at all is prepared up to the lines that go out. What is prepared of a chunk
+is the same wherever it is done, and is taken in the order of the chunks.
+"""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from aegis_cli.pipeline.chain import Chain
+from aegis_cli.pipeline.code import Code
+from aegis_cli.pipeline.definition import Definition, Filter, FlatMap, Map, Step, StreamJoin, TableJoin, Time
+from aegis_cli.pipeline.errors import RecordError
+from aegis_cli.pipeline.event_time import event_time_ms
+from aegis_cli.pipeline.expression import Constants
+from aegis_cli.pipeline.feed import Feed
+from aegis_cli.pipeline.scope import Handed, HandedScope, Scope, SourceFields
+from aegis_cli.pipeline.turn import Partition, Turn
+
+_encoder = msgspec.json.Encoder()
+
+
+class Prepared:
+    """What was made of a chunk of `count` records.
+
+    `rows` begin with the number of their record, and its time where one was computed; `refusals` are (how
+    many rows came before, number of the record, reason); `lines` is what goes out of a pipeline that keeps
+    nothing, for each of its sinks.
+    """
+
+    __slots__ = ("count", "expanded", "filtered", "lines", "out", "outs", "raw", "refusals", "rows", "split")
+
+    def __init__(self, sinks: Sequence[int] = ()) -> None:
+        self.count = self.filtered = self.expanded = self.out = 0
+        self.rows: list[Sequence[Any]] = []
+        self.refusals: list[tuple[int, int, str]] = []
+        self.lines: list[bytes] = []
+        made: list[list[Any]] = [[] for _ in sinks]
+        self.outs = [made[first] for first in sinks]
+        self.raw = b""
+        self.split: list[bytes] = []
+
+    # What the generated function calls, as it does of a `Turn`.
+
+    def refuse(self, index: int, error: RecordError) -> None:
+        """Put a record aside."""
+        self.refusals.append((len(self.rows), index, str(error)))
+
+    def line(self, index: int) -> bytes:
+        """The line of a record."""
+        if not self.split:
+            self.split = self.raw.split(b"\n")
+        return self.split[index]
+
+    def packed(self) -> bytes:
+        """All of it, for `unpacked` in a process of the same program."""
+        numbers = (self.count, self.filtered, self.expanded, self.out)
+        # Version 2 looks for no values that are the same object, of which there are hardly any.
+        return marshal.dumps((numbers, self.rows, self.refusals, self.lines), 2)
+
+
+def unpacked(data: bytes) -> Prepared:
+    """What `packed` gave."""
+    found = Prepared()
+    numbers, found.rows, found.refusals, found.lines = marshal.loads(data)
+    found.count, found.filtered, found.expanded, found.out = numbers
+    return found
+
+
+class Prefix:
+    """The first steps of a pipeline as a function of their own; `rest` are the steps that follow.
+
+    `sinks` has for each sink the first one of the same name. It is written in two pieces, since what the rest
+    asks for of a row is known when that was written.
+    """
+
+    def __init__(self, definition: Definition, constants: Constants, sinks: Sequence[int]) -> None:
+        self.steps = first_steps(definition)
+        self.rest = definition.steps[len(self.steps) :]
+        self._definition = definition
+        self._constants = constants
+        self._sinks = sinks
+        self.gives_time = bool(self.steps) and isinstance(self.steps[-1], Time)
+        self.is_whole = not self.rest and not self.gives_time
+        self._fields = SourceFields()
+        self._code = Code()
+        self._chain = Chain(self._code, constants, Scope({}, self._fields), path=definition.path)
+        self._code.open("def prepare(rows, first, x):")
+        self._code.add("filtered = out = expanded = 0", "give = x.rows.append")
+        self._code.add(*(f"out{number} = x.outs[{number}].append" for number in range(len(sinks))))
+        self._code.open("for i, r in enumerate(rows, first):")
+        self._code.open("try:")
+        for step in self.steps:
+            if isinstance(step, Filter | Map):
+                self._chain.step(step)
+            elif isinstance(step, FlatMap):
+                self._chain.flat_map(step)
+            else:
+                assert isinstance(step, Time) and step.field is not None
+                self._code.add(f"t = {constants.name_of(event_time_ms)}({self._chain.value(step.field)})")
+        before = self._chain
+        names = before.fields if not before.is_message else list(before.scope)
+        self._handed = Handed(before.scope, names, first=2 if self.gives_time else 1)
+
+    def hand_over(self, chain: Chain) -> None:
+        """Let a chain go on with what is handed to it, an item of the row `r` for each name that it uses."""
+        is_open = self._chain.scope.is_open
+        scope = Scope({}, self._handed) if is_open else HandedScope(self._handed)
+        chain.take_over(scope, self._handed, is_message=self._chain.is_message)
+
+    def finish(
+        self, compiled: Callable[[str, Code, str], Callable[..., None]], process: Callable[..., None]
+    ) -> None:
+        """When the rest was written, as `process`: write the end of the function, and have it compiled."""
+        self._process = process
+        code, chain = self._code, self._chain
+        if self.is_whole:
+            chain.give_out(self._definition.branches)
+        else:
+            values = ["i", *(["t"] if self.gives_time else [])]
+            values += [chain.scope[name] for name in self._handed.asked]
+            code.add(f"give(({', '.join(values)},))")
+        chain.close_loops()
+        code.close()
+        chain.refused()
+        code.close()
+        code.add("x.filtered += filtered", "x.expanded += expanded", "x.out += out")
+        self._feed = Feed(self._fields.fields, self._definition.source.schema)
+        self._prepare = compiled("in workers", code, "prepare")
+
+    def prepare(self, lines: bytes) -> Prepared:
+        """Prepare a chunk."""
+        found = Prepared(self._sinks)
+        found.raw = lines
+        rows = self._feed.rows(lines)
+        found.count = len(rows)
+        first = 0
+        if any(type(row) is RecordError for row in rows):
+            for index, row in enumerate(rows):
+                if isinstance(row, RecordError):
+                    self._prepare(rows[first:index], first, found)
+                    found.refuse(index, row)
+                    first = index + 1
+            rows = rows[first:]
+        self._prepare(rows, first, found)
+        found.lines = [
+            _lines(rows) if number == same else b""
+            for number, (same, rows) in enumerate(zip(self._sinks, found.outs, strict=True))
+        ]
+        return found
+
+    def take(self, prepared: Prepared, partition: Partition, turn: Turn) -> None:
+        """Go on with what was prepared of a chunk. Raises `StoppedAt`."""
+        account = turn.account
+        account.filtered += prepared.filtered
+        account.expanded += prepared.expanded
+        account.out += prepared.out
+        for out, lines in zip(turn.outs, prepared.lines, strict=True):
+            out.extend(lines.split(b"\n")[:-1])
+        rows, first = prepared.rows, 0
+        for position, index, reason in prepared.refusals:
+            self._process(rows[first:position], 0, partition, turn)
+            turn.refuse(index, RecordError(reason))
+            first = position
+        self._process(rows[first:], 0, partition, turn)
+
+
+def first_steps(definition: Definition) -> tuple[Step, ...]:
+    """The steps that can run in workers: those before the first that needs the state."""
+    if any(isinstance(step, StreamJoin | TableJoin) and _keeps_records(step) for step in definition.steps):
+        return ()
+    for number, step in enumerate(definition.steps):
+        if isinstance(step, Time) and not step.processing:
+            return definition.steps[: number + 1]
+        if not isinstance(step, Filter | Map | FlatMap):
+            return definition.steps[:number]
+    return definition.steps
+
+
+def _keeps_records(step: StreamJoin | TableJoin) -> bool:
+    """Whether a step keeps records as they are at its place, so that nothing may prepare them otherwise."""
+    return isinstance(step, StreamJoin) or step.wait_ms > 0
+
+
+def _lines(rows: list[Any]) -> bytes:
+    if rows and type(rows[0]) is bytes:
+        return b"\n".join(rows) + b"\n"
+    return _encoder.encode_lines(rows)
