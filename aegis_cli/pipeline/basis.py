@@ -121,12 +121,10 @@ class Basis:
         place = calls[0].place
         self._rests_on_time("aggregate", place)
         self.add("aggregate", "window", _told(step.window), place)
-        key = []
-        for name, text in step.group_by.items():
-            # A group's own name means its key from here on.
-            key.append(self._meaning(text))
-            self._made = {**self._made, name: key[-1]}
-        self.add("aggregate", "group_by", key, keys[0] if keys else place)
+        groups = {name: self._meaning(text) for name, text in step.group_by.items()}
+        self.add("aggregate", "group_by", list(groups.values()), keys[0] if keys else place)
+        # A group's own name means its key from here on.
+        self._made = {**self._made, **groups}
         results = [(call.name, self._meanings(call.arguments)) for call in calls]
         self.add("aggregate", "aggregate", results, place)
 

@@ -80,7 +80,10 @@ class Chain:
 
     def key(self, texts: tuple[Text, ...] | list[Text], scope: Scope | None = None) -> str:
         """The source of a key: a tuple of scalars. Most are text, and need no look at them."""
-        parts = [self.held(text, scope) for text in texts]
+        return self.key_of([self.held(text, scope) for text in texts])
+
+    def key_of(self, parts: Sequence[str]) -> str:
+        """The source of a key of values that were computed already."""
         check = self.constant(part_of)
         return "(" + "".join(f"{part} if type({part}) is str else {check}({part}), " for part in parts) + ")"
 

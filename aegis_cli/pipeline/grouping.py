@@ -71,10 +71,11 @@ class Grouping:
     def write(self, chain: Chain) -> None:
         """Take the row into its groups."""
         code = chain.code
-        for name, text in self.step.group_by.items():
-            chain.scope = chain.scope.with_names({name: chain.held(text)})
+        # A group may have the name of a field that it is computed from: each is computed once, before that.
+        groups = {name: chain.held(text) for name, text in self.step.group_by.items()}
+        chain.scope = chain.scope.with_names(groups)
         arguments = [tuple(chain.held(text) for text in each.expressions) for each in self._layout.planned]
-        key = chain.key(list(self.step.group_by.values()))
+        key = chain.key_of(list(groups.values()))
         if self._inlined:
             self._write_tumbling(code, key, arguments)
         else:

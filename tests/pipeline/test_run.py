@@ -175,3 +175,12 @@ def test_a_partition_that_was_added_is_read_from_its_beginning(runs: Runs) -> No
     runs.publish("a", [{"n": 2}], partition=1)
     runs.run(text)
     assert [(2,)] == runs.columns("b", "n")
+
+
+@pytest.mark.parametrize("window", ["", "window: {count: 1}\n", "time: at\nwindow: 1s\n"])
+def test_a_group_may_have_the_name_of_the_field_that_it_is_computed_from(runs: Runs, window: str) -> None:
+    runs.publish("a", [{"at": 1, "v": 8, "w": 1}])
+    runs.run(
+        f"source: a\n{window}group_by: {{v: floor(v / 2), w: v + w}}\naggregate: {{n: count()}}\nsink: b\n"
+    )
+    assert [(4, 9, 1)] == runs.columns("b", "v", "w", "n")
