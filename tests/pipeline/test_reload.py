@@ -40,6 +40,14 @@ steps:
 sink: b
 """
 PASSED = "source: a\nmap: {v: v}\nsink: b\n"
+TABLED_JOIN = """\
+source: a
+tables: {t: {topic: rows, key: id}}
+time: at
+join: {table: t, key: k, wait: 1m}
+map: {v: v, w: t.x}
+sink: b
+"""
 
 
 @dataclass
@@ -110,6 +118,10 @@ TABLE = {
         JOINED, "k: k, v: v}", "k: k, v: v + 1}", "another 'map' of 'join left'"
     ),
     "a step behind a join": Change(JOINED, "w: other.v", "x: other.v, w: other.v"),
+    "a step behind a join that waits": Change(TABLED_JOIN, "w: t.x", "w: t.x, u: t.y"),
+    "a join that waits": Change(TABLED_JOIN, "wait: 1m", "wait: 2m", "another 'join' of 'wait for t'"),
+    "no join that waits": Change(TABLED_JOIN, ", wait: 1m", "", "another 'join' of 'wait for t'"),
+    "a table": Change(TABLED_JOIN, "key: id", "key: v", "another 'table' of 'table t'"),
     "a step that begins": Change(PASSED, "map: {v: v}", "time: at\ndedup: {key: v, within: 1m}\nmap: {v: v}"),
     "any map of a pipeline that keeps nothing": Change(PASSED, "v: v", "x: v * 2, y: k"),
 }
@@ -122,6 +134,7 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
         for name in ("a", "o", "b", "c"):
             found.topic(name)
         found.publish("a", [{"at": at, "k": at, "v": 1} for at in (1, 2, 3)])
+        found.publish("rows", [{"id": 7, "v": 7}])
         yield found
 
 
