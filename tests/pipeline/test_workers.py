@@ -5,10 +5,11 @@ That they write the same bytes for random pipelines is in `test_exactly_once`.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from aegis_cli.pipeline.prefix import Prepared, unpacked
 from aegis_cli.pipeline.program import Program
 from aegis_cli.pipeline.reading import loads
 from aegis_cli.pipeline.run import RunOptions, run_pipeline
-from aegis_cli.pipeline.workers import Workers
+from aegis_cli.pipeline.workers import Worker, Workers
 from tests.pipeline.runs import Runs
 from tests.pipeline.test_reload import Asked
 
@@ -142,15 +143,47 @@ def test_a_worker_that_dies_stops_the_run_and_the_next_one_goes_on(
             os.kill(pid, 0)
 
 
-def test_a_file_that_is_read_again_is_the_workers_too(runs: Runs) -> None:
-    """What they had in work by the old one is done again by the new one."""
+class AskedInWork(Asked):
+    """Wants its files to be read while chunks are under way: before every fifth one."""
+
+    _looks = 0
+
+    @property
+    def came(self) -> bool:
+        self._looks += 1
+        return bool(self.texts) and self._looks % 5 == 0
+
+    @came.setter
+    def came(self, value: bool) -> None:
+        """A look at the texts is enough."""
+
+
+@pytest.mark.parametrize("wait", [False, True], ids=["at once", "when all was prepared"])
+def test_a_file_that_is_read_again_is_the_workers_too(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, wait: bool
+) -> None:
+    """What they had in work by the old one is done again by the new one, once."""
+    take = Workers.take
+
+    def take_late(workers: Workers, worker: Worker, is_given_up: Callable[[], bool]) -> Any:
+        # All that is under way lies there when the file changes.
+        while wait and len(worker.answers) < worker.owed:
+            workers._go_on(10)
+        return take(workers, worker, is_given_up)
+
+    monkeypatch.setattr(Workers, "take", take_late)
     texts = [f"source: a\nmap: {{n: {number}, at: at}}\nsink: b\non_error: drop\n" for number in range(6)]
-    asked = Asked(texts[1:])
+    asked = AskedInWork(texts[1:])
     options = RunOptions(once=True, chunk_records=9, workers=2)
     account = run_pipeline(runs.store, loads(texts[0], path="p.yaml"), options, reload=asked)
     assert [["map"]] * 5 == asked.told
-    assert (384, 24) == (account.records_in, 384 - account.out)
-    assert {5} == {row["n"] for row in runs.rows("b")}
+    assert (384, 360, 24) == (account.records_in, account.out, account.dead)
+    rows = runs.rows("b")
+    assert set(range(6)) == {row["n"] for row in rows}
+    alone = run(runs, texts[0].replace("n: 0, ", ""), "alone")[1]["-b"]
+    assert sorted(row["at"] for row in rows) == sorted(
+        json.loads(value)["at"] for _, _, value in alone[len(alone) // 2 :]
+    )
 
 
 def test_an_error_of_a_worker_is_told(runs: Runs) -> None:
