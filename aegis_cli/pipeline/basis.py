@@ -148,6 +148,11 @@ def check_change(facts: Facts, basis: Basis) -> None:
             raise StateChangedError(definition, reason, hint="raise 'limits'")
 
 
+def has_same_time(facts: Facts, basis: Basis) -> bool:
+    """Whether up to where windows were given out is told in the times that a definition gives."""
+    return facts.basis.get("time") == basis.meanings.get("time")
+
+
 def _held(facts: Facts) -> Iterator[str]:
     """The states in which something is."""
     if facts.positions:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.ahead import Ahead, Taken, open_inputs
 from aegis_cli.pipeline.around import Around, Progress, Stop
-from aegis_cli.pipeline.basis import check_change, file_paths, sink_names
+from aegis_cli.pipeline.basis import check_change, file_paths, has_same_time, sink_names
 from aegis_cli.pipeline.definition import Definition
 from aegis_cli.pipeline.errors import PipelineError
 from aegis_cli.pipeline.inputs import Chunk
@@ -28,7 +28,7 @@ from aegis_cli.pipeline.program import Program
 from aegis_cli.pipeline.reload import Reload, changed_keys, successor
 from aegis_cli.pipeline.sinks.opening import make_topics, open_sinks
 from aegis_cli.pipeline.state import Facts, PipelineLog
-from aegis_cli.pipeline.turn import StoppedAt
+from aegis_cli.pipeline.turn import NEVER_MS, StoppedAt
 from storage import files
 from storage.errors import StorageError
 from storage.reader import Gap
@@ -187,7 +187,8 @@ class Runner:
         check_change(facts, program.basis)
         self._positions = dict(facts.positions)
         self._turn = program.turn()
-        self._turn.restore(facts.account, facts.closed_ms, facts.high_ms)
+        closed_ms = facts.closed_ms if has_same_time(facts, program.basis) else NEVER_MS
+        self._turn.restore(facts.account, closed_ms, facts.high_ms)
         program.resume(self._turn)
         files_before = dict(facts.files)
         self._sinks = open_sinks(store, definition, options, facts)
