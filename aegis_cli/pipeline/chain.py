@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from msgspec.json import Encoder
+
 from aegis_cli.pipeline.code import Code
 from aegis_cli.pipeline.definition import (
     Branch,
@@ -20,16 +22,23 @@ from aegis_cli.pipeline.definition import (
     Filter,
     FlatMap,
     Map,
+    Sink,
     TableJoin,
     Text,
 )
+from aegis_cli.pipeline.errors import PipelineFileError
 from aegis_cli.pipeline.event_time import event_time_ms
 from aegis_cli.pipeline.expression import Constants, emit, emit_condition, parse
+from aegis_cli.pipeline.fit import check_message_key, check_row_key
 from aegis_cli.pipeline.items import items_of
 from aegis_cli.pipeline.scope import Scope
 from aegis_cli.pipeline.windows.key import part_of
 
 _PLAIN = re.compile(r"(r\.f|v|g)[0-9]+\Z")
+# Sinks that take lines; tables take rows as they are.
+_LINE_KINDS = ("topic", "file", "stdout")
+_TABLE_KINDS = ("sqlite", "postgres")
+_encode = Encoder().encode
 
 
 class Chain:
@@ -167,7 +176,7 @@ class Chain:
     # -- the end --------------------------------------------------------------------------------------
 
     def row(self) -> str:
-        """The source of the row as it goes out: a dict, or the message's own line."""
+        """The source of the row as it is kept or goes out: a dict, or the message's own line."""
         if self.is_message:
             return "x.line(i)"
         return "{" + ", ".join(f"{name!r}: {source}" for name, source in self._fields.items()) + "}"
@@ -178,14 +187,28 @@ class Chain:
         self.scope = Scope(fields)
         self.is_message = False
 
+    @staticmethod
+    def out_lines(branches: tuple[Branch, ...]) -> list[str]:
+        """What `give_out` needs at hand."""
+        lines = [f"out{number} = x.outs[{number}].append" for number in range(len(branches))]
+        return lines + [
+            f"harmless{number} = x.fits[{number}].harmless_bytes"
+            for number, branch in enumerate(branches)
+            if branch.sink.kind == "topic"
+        ]
+
     def give_out(self, branches: tuple[Branch, ...]) -> None:
-        """Write the ways out; a row that none of them takes is filtered."""
+        """Write the ways out; a row that none of them takes is filtered.
+
+        A row goes out only when all of its ways were found to take it.
+        """
         if len(branches) == 1:
             for step in branches[0].steps:
                 self.step(step)
-            self.code.add(f"out0({self.row()})", "out += 1")
+            row = self._fitting_row(0, branches[0].sink)
+            self.code.add(f"out0({row})", "out += 1")
             return
-        rows = [self._branch(branch) for branch in branches]
+        rows = [self._branch(number, branch) for number, branch in enumerate(branches)]
         taken = " and ".join(f"{row} is None" for row in rows)
         with self.code.block(f"if {taken}:"):
             self.code.add("filtered += 1", "continue")
@@ -194,7 +217,7 @@ class Chain:
             with self.code.block(f"if {row} is not None:"):
                 self.code.add(f"out{number}({row})")
 
-    def _branch(self, branch: Branch) -> str:
+    def _branch(self, number: int, branch: Branch) -> str:
         """One way out: its row in a variable, `None` where the branch does not take it."""
         before = self.scope, self._fields, self.is_message
         row = self.variable()
@@ -205,10 +228,46 @@ class Chain:
                 self.code.open(f"if {self.condition(step.condition)}:")
             else:
                 self.map(step)
-        self.code.add(f"{row} = {self.row()}")
+        self.code.add(f"{row} = {self._fitting_row(number, branch.sink)}")
         self.code.close_to(depth)
         self.scope, self._fields, self.is_message = before
         return row
+
+    def _fitting_row(self, number: int, sink: Sink) -> str:
+        """The source of the row as the sink gets it, behind checks that the sink takes it."""
+        for name in sink.key:
+            self._check_key(sink, name)
+        row = self.row()
+        if sink.kind not in _LINE_KINDS:
+            return row
+        if not self.is_message:
+            row = f"{self.constant(_encode)}({row})"
+        if sink.kind == "topic":
+            variable = self.variable()
+            self.code.add(f"{variable} = {row}")
+            with self.code.block(f"if len({variable}) > harmless{number}:"):
+                self.code.add(f"x.fits[{number}].check({variable})")
+            return variable
+        return row
+
+    def _check_key(self, sink: Sink, name: str) -> None:
+        """Write what refuses a row without a usable key."""
+        if self.is_message:
+            source = self.scope.of_message(name)
+        elif name in self._fields:
+            source = self._fields[name]
+        else:
+            raise PipelineFileError(
+                self.path,
+                f"'{name}' is the key of '{sink.table or sink.name}', and no field of what goes there",
+                hint="add it to the 'map'",
+            )
+        if sink.kind == "topic":
+            with self.code.block(f"if type({source}) is not str:"):
+                self.code.add(f"{self.constant(check_message_key)}({source}, {name!r})")
+        elif sink.kind in _TABLE_KINDS:
+            with self.code.block(f"if {source} is None:"):
+                self.code.add(f"{self.constant(check_row_key)}({source}, {name!r})")
 
     def step(self, step: Filter | Map) -> None:
         """A step that any place of a pipeline may have."""

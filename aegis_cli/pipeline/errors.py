@@ -60,14 +60,23 @@ class RecordRefusedError(PipelineError):
 class TooManyRefusedError(PipelineError):
     """The share of records that could not be processed is over `max_ratio`."""
 
-    def __init__(self, pipeline: str, refused: int, records: int, max_ratio: float, reason: str) -> None:
+    def __init__(
+        self,
+        pipeline: str,
+        refused: int,
+        records: int,
+        max_ratio: float,
+        reason: str,
+        *,
+        what: str = "records",
+    ) -> None:
         self.pipeline = pipeline
         self.refused = refused
         self.records = records
         self.max_ratio = max_ratio
         self.reason = reason
         super().__init__(
-            f"pipeline '{pipeline}' stops: {refused} of {records} records could not be processed, "
+            f"pipeline '{pipeline}' stops: {refused} of {records} {what} could not be processed, "
             f"more than max_ratio {max_ratio:g} allows; the last one: {reason}"
         )
 

@@ -269,8 +269,7 @@ class Program:
 
     def _write_locals(self, chain: Chain, *, windows: bool) -> None:
         chain.code.add("filtered = out = expanded = 0")
-        sinks = range(len(self.definition.branches))
-        chain.code.add(*(f"out{number} = x.outs[{number}].append" for number in sinks))
+        chain.code.add(*chain.out_lines(self.definition.branches))
         if windows and self.grouping is not None:
             chain.code.add(*self.grouping.locals())
             chain.undo = self.grouping.undo()

@@ -20,7 +20,7 @@ from aegis_cli.pipeline.inputs import Chunk, Inputs
 from aegis_cli.pipeline.line_inputs import LineInputs
 from aegis_cli.pipeline.outgoing import Outgoing
 from aegis_cli.pipeline.program import Program
-from aegis_cli.pipeline.sinks.opening import open_sinks
+from aegis_cli.pipeline.sinks.opening import fits_of, open_sinks, with_declared_keys
 from aegis_cli.pipeline.state import Facts, PipelineLog
 from aegis_cli.pipeline.turn import Partition, StoppedAt, Turn
 from storage import files
@@ -92,7 +92,7 @@ def run_pipeline(
     """
     halt: HaltedAt | None = None
     for _ in range(_HALTS_MAX):
-        program = Program(definition)
+        program = Program(with_declared_keys(store, definition))
         for name in _read_topics(program):
             store.topic(name)
         make_topics(store, definition)
@@ -168,6 +168,7 @@ class Runner:
         self._turn = self._restored(facts)
         files_before = dict(facts.files)
         self._sinks = open_sinks(store, definition, options, facts)
+        self._turn.fits = fits_of(store, definition, message_bytes_max=options.message_bytes_max)
         # A pipeline that was reset begins anew, and its commits still come after all earlier ones.
         self._number = facts.number or store.clock_ms() * 1000
         self._files = dict(facts.files)

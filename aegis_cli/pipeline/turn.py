@@ -14,11 +14,14 @@ from msgspec import json
 from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.definition import OnError
 from aegis_cli.pipeline.errors import RecordError, RecordRefusedError, TooManyRefusedError
+from aegis_cli.pipeline.fit import Fit
 
 # Below every event time there is.
 NEVER_MS = -(1 << 62)
 # A share of refused records means something only from here on.
 _RATIO_RECORDS_MIN = 100
+# More bytes than any row has.
+UNLIMITED_BYTES = 1 << 62
 # More than any topic has partitions.
 _SIDE = 1 << 20
 
@@ -61,6 +64,8 @@ class Turn:
         self.now_ms = 0
         self.outs: list[list[Any]] = [[] for _ in range(sinks)]
         self.asides: dict[str, list[Aside]] = {}
+        # What the topic of each sink takes; sinks that are no topics have none.
+        self.fits: list[Fit] = [Fit("", UNLIMITED_BYTES) for _ in range(sinks)]
         # Rows of each sink in the order in which they were made, in runs of one partition.
         self.rows: list[list[tuple[int, list[Any]]]] = [[] for _ in range(sinks)]
         # For each sink the first one of the same name: their rows go there in one order.
@@ -153,16 +158,21 @@ class Turn:
         return cause if index < 0 else StoppedAt(index, cause)
 
     def refuse_result(self, group: Any, error: RecordError) -> None:
-        """A result that cannot be given out; no record stands for it, so the account knows nothing of it.
+        """A result that cannot be given out: no record stands for it, and it counts among the results.
 
-        Raises `RecordRefusedError` where the pipeline stops at errors: nothing since the last commit counts.
+        Raises `RecordRefusedError`, `TooManyRefusedError`: then nothing since the last commit counts.
         """
-        reason = f"the result of group {list(group.key)}: {error}"
-        if self._on_error.action == "stop":
-            raise RecordRefusedError(self.pipeline, self._topic, reason)
-        if self._on_error.topic is not None:
+        account, action = self.account, self._on_error
+        place = f"the result of group {json.encode(group.key).decode()}"
+        if action.action == "stop":
+            raise RecordRefusedError(self.pipeline, place, str(error))
+        ratio, seen, dead = action.max_ratio, account.results, account.results_dead + 1
+        if ratio is not None and seen >= _RATIO_RECORDS_MIN and dead > ratio * seen:
+            raise TooManyRefusedError(self.pipeline, dead, seen, ratio, str(error), what="results")
+        account.results_dead = dead
+        if action.topic is not None:
             line = json.encode({"key": group.key, "start_ms": group.start_ms, "end_ms": group.end_ms})
-            self.asides.setdefault(self._on_error.topic, []).append(Aside(line, self._topic, reason))
+            self.asides.setdefault(action.topic, []).append(Aside(line, place, str(error)))
 
     def _put_aside(self, topic: str, index: int, reason: str | None = None) -> None:
         self.asides.setdefault(topic, []).append(Aside(self.line(index), self.place(index), reason))

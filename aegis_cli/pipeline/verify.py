@@ -15,6 +15,7 @@ from aegis_cli.pipeline.errors import PipelineError
 from aegis_cli.pipeline.inputs import Inputs
 from aegis_cli.pipeline.outgoing import Outgoing
 from aegis_cli.pipeline.program import Program
+from aegis_cli.pipeline.sinks.opening import fits_of, with_declared_keys
 from aegis_cli.pipeline.sinks.sink import Rows
 from aegis_cli.pipeline.sinks.topic import TopicSink
 from aegis_cli.pipeline.state import Facts, look
@@ -81,9 +82,11 @@ class _Expected:
     """What the history gives."""
 
     def __init__(self, store: Store, definition: Definition, facts: Facts, *, message_bytes_max: int) -> None:
+        definition = with_declared_keys(store, definition)
         self._store = store
         self._facts = facts
         self._program = Program(definition)
+        self._fits = fits_of(store, definition, message_bytes_max=message_bytes_max)
         self._sinks = [
             TopicSink(store, branch.sink, pipeline=definition.name, message_bytes_max=message_bytes_max)
             for branch in definition.branches
@@ -97,6 +100,7 @@ class _Expected:
     def lines(self) -> dict[tuple[str, int], list[bytes]]:
         """All messages of the sinks, by topic and partition."""
         program, turn = self._program, self._program.turn()
+        turn.fits = self._fits
         inputs = Inputs(
             self._store,
             [program.definition.source.name, *program.side_topics],

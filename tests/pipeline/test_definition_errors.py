@@ -58,6 +58,13 @@ ENDPOINTS = [
     ("source: a\nsink: {sqlite: b, table: 'x y'}", 2, 27, "cannot be a table's name", ""),
     ("source: a\nsink: {file: b, key: c}", 2, 17, "'key' is not for a sink that is a file", "remove"),
     ("source: a\nsink: {topic: b, key: [c, c]}", 2, 27, "names 'c' twice", ""),
+    (
+        "source: a\nsink: {topic: b, key: 'c\"d'}",
+        2,
+        23,
+        "with a quote or a backslash",
+        "rename it in a 'map'",
+    ),
     ("source: a\nmap: {user: u}\nsink: {topic: b, key: usr}", 3, 7, "'usr', which is no field", "'user'?"),
     ("source: a\nsink: []", 2, 7, "'sink' is empty", "write sink:"),
     ("source: a\nbranches: [{filter: x}]", 2, 12, "a branch has no 'sink'", "branches:"),
