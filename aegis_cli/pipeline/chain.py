@@ -167,7 +167,8 @@ class Chain:
         row = self.variable()
         key = self.held(step.key)
         check = self.constant(part_of)
-        self.code.add(f"{row} = {self.constant(store)}.get({check}({key}))")
+        # As in SQL nothing equals null, also where a table has a row whose key is null.
+        self.code.add(f"{row} = None if {key} is None else {self.constant(store)}.get({check}({key}))")
         if step.kind == "inner":
             with self.code.block(f"if {row} is None:"):
                 self.code.add("filtered += 1", "continue")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.chain import Chain
 from aegis_cli.pipeline.code import Code
 from aegis_cli.pipeline.definition import (
@@ -118,12 +119,16 @@ class Program:
             given_out = self.grouping.windows.close(turn.closed_ms)
             assert not given_out
 
-    def forget(self, low_ms: int) -> None:
-        """Let go of what cannot matter any more; when this is called changes no result."""
+    def forget(self, low_ms: int, account: Account) -> None:
+        """Let go of what cannot matter any more; when this is called changes no result.
+
+        Until then the account does not know what became of records that joins keep.
+        """
         if self.joining is not None:
             self.joining.right.expire(low_ms)
             if self.joining.step.kind == "inner":
                 self.joining.left.expire(low_ms)
+            self.joining.settle(account)
         for seen in self._seen:
             seen.expire(low_ms)
 
@@ -134,7 +139,6 @@ class Program:
             return
         if self.joining is not None and self._after is not None and low_ms >= self.joining.left.next_end_ms:
             alone = [(kept[0], kept[1], None) for _, _, kept in self.joining.left.expire(low_ms)]
-            turn.account.expanded += len(alone)
             self._after(-1, alone, turn.closed_ms, low_ms, turn)
         if self.grouping is not None and self.grouping.closes_by_time:
             self.fire(turn, low_ms)
@@ -151,7 +155,7 @@ class Program:
         turn.turn_to_rows(0)
         if self.joining is not None and self._after is not None:
             alone = [(kept[0], kept[1], None) for _, _, kept in self.joining.left.flush()]
-            turn.account.expanded += len(alone)
+            self.joining.right.flush()
             self._after(-1, alone, turn.closed_ms, turn.low_ms, turn)
         if self.grouping is not None:
             given_out = self.grouping.windows.flush()
@@ -198,7 +202,7 @@ class Program:
                     f"{chain.constant(part_of)}({chain.value(table.key)})",
                 )
                 code.add(f"{put}({key}, r, {time})")
-                code.add("x.account.out += 1")
+                code.add("x.account.table_out += 1")
             chain.refused()
         self._compile(table.topic, code)
         self.feeds[table.topic] = WholeFeed()

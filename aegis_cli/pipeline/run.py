@@ -19,7 +19,7 @@ from aegis_cli.pipeline.errors import PipelineError, StateChangedError
 from aegis_cli.pipeline.inputs import Chunk, Inputs
 from aegis_cli.pipeline.line_inputs import LineInputs
 from aegis_cli.pipeline.outgoing import Outgoing
-from aegis_cli.pipeline.program import Program
+from aegis_cli.pipeline.program import NO_TIME, Program
 from aegis_cli.pipeline.sinks.opening import fits_of, open_sinks, with_declared_keys
 from aegis_cli.pipeline.state import Facts, PipelineLog
 from aegis_cli.pipeline.turn import Partition, StoppedAt, Turn
@@ -274,7 +274,10 @@ class Runner:
                 raise HaltedAt(chunk.place, position, stopped.cause) from None
             next_position, rows = position, rows[: stopped.index]
             halt = HaltedAt(chunk.place, position, stopped.cause)
-        turn.account.records_in += len(rows)
+        if self._program.sides[chunk.topic] == NO_TIME:
+            turn.account.table_rows += len(rows)
+        else:
+            turn.account.records_in += len(rows)
         self._positions[chunk.place] = next_position
         self._bytes += len(chunk.lines)
         self._records += len(rows)
@@ -328,7 +331,7 @@ class Runner:
     def _commit(self) -> None:
         """Commit what was done since the last commit."""
         turn, program = self._turn, self._program
-        program.forget(turn.low_ms)
+        program.forget(turn.low_ms, turn.account)
         outgoing = Outgoing(self._store)
         self._number += 1
         facts = Facts(

@@ -78,6 +78,8 @@ class Turn:
         self._offsets: Any = ()
         self._topic = ""
         self._partition = 0
+        # Whether the batch is of a table, whose rows are no records of the stream.
+        self._is_table = False
         self.late_to: str | None = None
         # How many streams there must have been records of before there is a watermark.
         self.sides = 1
@@ -99,6 +101,7 @@ class Turn:
         topic's records have no time, and nothing waits for them.
         """
         self.turn_to_rows(number)
+        self._is_table = side < 0
         if side < 0:
             return Partition(number)
         number += side * _SIDE
@@ -143,13 +146,18 @@ class Turn:
         reason = str(error)
         if action.action == "stop":
             raise self._stopped(index, RecordRefusedError(self.pipeline, self.place(index), reason))
-        account = self.account
-        seen = account.records_in + index + 1
+        account, is_table = self.account, self._is_table
+        seen = (account.table_rows if is_table else account.records_in) + index + 1
+        dead = (account.table_dead if is_table else account.dead) + 1
         ratio = action.max_ratio
-        if ratio is not None and seen >= _RATIO_RECORDS_MIN and account.dead + 1 > ratio * seen:
-            cause = TooManyRefusedError(self.pipeline, account.dead + 1, seen, ratio, reason)
+        if ratio is not None and seen >= _RATIO_RECORDS_MIN and dead > ratio * seen:
+            what = "table rows" if is_table else "records"
+            cause = TooManyRefusedError(self.pipeline, dead, seen, ratio, reason, what=what)
             raise self._stopped(index, cause)
-        account.dead += 1
+        if is_table:
+            account.table_dead = dead
+        else:
+            account.dead = dead
         if action.topic is not None:
             self._put_aside(action.topic, index, reason)
 

@@ -61,7 +61,7 @@ ENDPOINTS = [
     (
         "source: a\nsink: {topic: b, key: 'c\"d'}",
         2,
-        23,
+        24,
         "with a quote or a backslash",
         "rename it in a 'map'",
     ),
