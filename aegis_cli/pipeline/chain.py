@@ -52,7 +52,8 @@ class Chain:
         # Whether a row still is the message that came, so that its line can be passed on as it is.
         self.is_message = scope.is_open
         self.has_time = False
-        self.loops = 0
+        # The blocks that steps opened, the innermost last: of a loop `None`, else what takes a step back.
+        self._blocks: list[str | None] = []
         # What is done first when a record is refused.
         self.undo: list[str] = []
         self._variables = 0
@@ -118,16 +119,20 @@ class Chain:
         item = self.variable()
         self.code.open(f"for {item} in {items}:")
         self.code.open("try:")
-        self.loops += 1
+        self._blocks.append(None)
         return item
 
-    def close_loops(self) -> None:
-        """End all loops that steps opened."""
-        for _ in range(self.loops):
+    def close_blocks(self) -> None:
+        """End all loops and other blocks that steps opened."""
+        while self._blocks:
+            taking_back = self._blocks.pop()
             self.code.close()
-            self.refused()
-            self.code.close()
-        self.loops = 0
+            if taking_back is None:
+                self.refused()
+                self.code.close()
+                continue
+            with self.code.block("except RecordError:"):
+                self.code.add(taking_back, "raise")
 
     def refused(self) -> None:
         """Write what follows a record that cannot be processed."""
@@ -156,12 +161,16 @@ class Chain:
         self.code.close()
 
     def dedup(self, step: Dedup, store: object) -> None:
-        seen = self.constant(store)
-        with self.code.block(f"if not {seen}.add({self.key(step.key)}, t, closed):"):
+        seen, key = self.constant(store), self.variable()
+        self.code.add(f"{key} = {self.key(step.key)}")
+        with self.code.block(f"if not {seen}.add({key}, t, closed):"):
             self.code.add(
                 f"x.duplicate(i, {step.dropped_to!r})" if step.dropped_to else "x.duplicate(i, None)"
             )
             self.code.add("continue")
+        # A record that a later step refuses must not stand for its key: its repetition may be correct.
+        self.code.open("try:")
+        self._blocks.append(f"{seen}.take_back({key}, t)")
 
     def table_join(self, step: TableJoin, store: object) -> None:
         row = self.variable()

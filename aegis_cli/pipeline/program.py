@@ -249,7 +249,7 @@ class Program:
         with self._counted(code), code.block("for t, l, m in pairs:"):
             with code.block("try:"):
                 self._write_rest(chain, rest)
-                chain.close_loops()
+                chain.close_blocks()
             chain.refused()
         self._after = self._define(f"{name} with {join.topic}", code, "after")
 
@@ -266,7 +266,7 @@ class Program:
         with self._counted(code, "p.high_ms = high"), code.block("for i, r in enumerate(rows, first):"):
             with code.block("try:"):
                 yield chain
-                chain.close_loops()
+                chain.close_blocks()
             chain.refused()
         code.close()
         self._compile(topic, code)

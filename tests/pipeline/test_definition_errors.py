@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from aegis_cli.pipeline.errors import PipelineFileError
+from aegis_cli.pipeline.program import Program
 from aegis_cli.pipeline.reading import loads
 
 ENDS = "source: in\nsink: out\n"
 TIMED = f"{ENDS}time: t\n"
 CASE = f"{ENDS}tests:\n"
+NEXT = "\n  - "
 
 
 def refused(text: str) -> PipelineFileError:
@@ -117,6 +119,20 @@ STEPS = [
     ),
     (f"{ENDS}steps: [{{filter: a, map: {{b: c}}}}]", 3, 21, "more than one key", "'- map:'"),
     (f"{ENDS}steps: [{{fliter: a}}]", 3, 10, "no step 'fliter'", "did you mean 'filter'?"),
+    (
+        f"{ENDS}steps:{''.join(f'{NEXT}flat_map: {{items: a, as: b}}' for _ in range(6))}",
+        9,
+        5,
+        "there are more than 5 'flat_map'",
+        "two pipelines",
+    ),
+    (
+        f"{TIMED}steps:{''.join(f'{NEXT}dedup: {{key: a, within: 1h}}' for _ in range(4))}",
+        8,
+        5,
+        "there are more than 3 'dedup'",
+        "two pipelines",
+    ),
     (f"{ENDS}steps: {{filter: a}}", 3, 8, "'steps' must be a list, and this is a mapping", "steps: ["),
 ]
 
@@ -226,6 +242,15 @@ def test_what_is_wrong_with_a_window_is_named(text: str, column: int, reason: st
     assert reason in error.reason
     assert hint in error.hint
     assert (4, column) == (error.line, error.column)
+
+
+@pytest.mark.parametrize("window", ["{hopping: 10m, every: 1m}", "{session: 5m}", "5m"])
+def test_as_many_steps_as_are_allowed_make_a_function_that_python_takes(window: str) -> None:
+    steps = [f"flat_map: {{items: a, as: b{number}}}" for number in range(5)]
+    steps += ["dedup: {key: a, within: 1h}"] * 3
+    text = f"{TIMED}steps:{''.join(NEXT + step for step in steps)}\n"
+    Program(loads(f"{text}window: {window}\naggregate: {{n: 'top_n(3, a, b)'}}\n", path="p.yaml"))
+    Program(loads(f"{text}map: {{x: a}}\n", path="p.yaml"))
 
 
 def test_a_name_that_is_taken_from_the_file_is_checked() -> None:
