@@ -45,7 +45,7 @@ class Routes:
         self.outputs = {*(name for _, name in self._topics_out), *(label(branch.sink) for branch in branches)}
 
     def check(self, keys: Keys) -> None:
-        """Raises PipelineFileError if the pipeline would read what it writes, or two sinks are the same.
+        """Raises PipelineFileError if the pipeline would read what it writes, or two ways out mix.
 
         `keys` are those of the file.
         """
@@ -55,6 +55,7 @@ class Routes:
                     f"the pipeline would write to the topic {shown(name)} that it reads",
                     "write to another one",
                 )
+        self._check_topics(keys)
         place = _place(keys, "sink")
         seen: set[tuple[str, str, str]] = set()
         for branch in self._branches:
@@ -65,6 +66,23 @@ class Routes:
             if sink.kind in ("file", "sqlite", "postgres") and (sink.kind, name, sink.table) in seen:
                 raise place.error(f"two sinks write to {shown(label(sink))}", "keep one of them")
             seen.add((sink.kind, name, sink.table))
+
+    def _check_topics(self, keys: Keys) -> None:
+        """Raises if results would lie in one topic with records put aside, or with results of other keys."""
+        key_of: dict[str, tuple[str, ...]] = {}
+        for branch in self._branches:
+            sink, name = branch.sink, branch.sink.name.casefold()
+            if sink.kind == "topic" and key_of.setdefault(name, sink.key) != sink.key:
+                raise _place(keys, "sink").error(
+                    f"two sinks write to the topic {shown(sink.name)} with different keys",
+                    "give both the same 'key', or write to another topic",
+                )
+        for key, name in self._topics_out:
+            if key != "sink" and name.casefold() in key_of:
+                raise _place(keys, key).error(
+                    f"the records that {key!r} puts aside would go to the topic {shown(name)}, as results do",
+                    "put them into another one",
+                )
 
     def check_case(self, case: Case, place: Place) -> None:
         """Raises PipelineFileError if a test names what the pipeline neither reads nor writes."""
