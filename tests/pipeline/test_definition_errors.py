@@ -86,6 +86,13 @@ ENDPOINTS = [
     ("source: a\nbranches: [{sink: a}]", 2, 1, "write to the topic 'a' that it reads", "another"),
     ("source: {file: a}\nsink: {file: ./a}", 2, 1, "the file 'a' that it reads", ""),
     ("source: a\nsink: [{file: b}, {file: ./b}]", 2, 1, "two sinks write to './b'", ""),
+    (
+        "source: a\nsink: [{sqlite: b, table: T}, {sqlite: b, table: t}]",
+        2,
+        1,
+        "two sinks write to 't'",
+        "keep",
+    ),
     ("source: a\nsink: {sqlite: b}", 2, 7, "'sink' has no 'table'", "sqlite: metrics.db, table:"),
     ("source: a\nsink: {sqlite: b, table: 'x y'}", 2, 27, "cannot be a table's name", ""),
     ("source: a\nsink: {file: b, key: c}", 2, 17, "'key' is not for a sink that is a file", "remove"),

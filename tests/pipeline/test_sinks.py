@@ -30,6 +30,9 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
         yield found
 
 
+PASSED = "source: a\nsink: b\n"
+
+
 class DiedError(BaseException):
     """Stands for the end of the process."""
 
@@ -97,6 +100,51 @@ def test_rows_that_a_table_did_not_get_before_the_end_of_a_run_come_with_the_nex
     for _ in range(2):
         runs.run(text)
         assert [(1, '[1,{"y":2.5}]', 1)] == table(path)
+
+
+def run_and_die_after_the_commit(runs: Runs, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows for tables are committed, and no table has them yet."""
+    real = PipelineLog.commit
+
+    def die(*arguments: object) -> None:
+        real(*arguments)  # type: ignore[arg-type]
+        raise DiedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PipelineLog, "commit", die)
+        with pytest.raises(DiedError):
+            runs.run(text)
+
+
+def test_branches_in_another_order_bring_rows_to_their_own_tables(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.db"
+    monkeypatch.chdir(tmp_path)
+    runs.publish("a", [{"n": 1}])
+    first = f"  - {{map: {{x: n}}, sink: {{sqlite: {path}, table: x}}}}\n"
+    second = "  - {map: {y: n}, sink: {sqlite: ./out.db, table: y}}\n"
+    for branches in (first + second, second + first, first + second):
+        run_and_die_after_the_commit(runs, f"source: a\nbranches:\n{branches}", monkeypatch)
+        runs.publish("a", [{"n": 2}])
+    runs.run(f"source: a\nbranches:\n{second}{first}")
+    assert [(1,), (2,), (2,), (2,)] == table(path, "x") == table(path, "y")
+
+
+def test_a_table_that_has_rows_to_come_cannot_be_left_out(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.db"
+    runs.publish("a", [{"n": 1}])
+    text = f"source: a\nsink: {{sqlite: {path}, table: t}}\n"
+    run_and_die_after_the_commit(runs, text, monkeypatch)
+    with pytest.raises(SinkError, match="rows for table 't' are committed and not there yet"):
+        runs.run(PASSED)
+    runs.run(text)
+    assert [(1,)] == table(path)
+    runs.publish("a", [{"n": 2}])
+    runs.run(PASSED)
+    assert [{"n": 2}] == runs.rows("b")
 
 
 def test_rows_without_fields_and_fields_that_come_later_go_into_a_table(runs: Runs, tmp_path: Path) -> None:

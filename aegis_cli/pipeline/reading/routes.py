@@ -63,9 +63,11 @@ class Routes:
             name = normpath(sink.name) if sink.kind in ("file", "sqlite") else sink.name
             if sink.kind == "file" and self._source.kind == "file" and normpath(self._source.name) == name:
                 raise place.error(f"the pipeline would write to the file {shown(name)} that it reads")
-            if sink.kind in ("file", "sqlite", "postgres") and (sink.kind, name, sink.table) in seen:
+            # SQLite takes names of tables that differ only in case for the same.
+            table = sink.table.lower() if sink.kind == "sqlite" else sink.table
+            if sink.kind in ("file", "sqlite", "postgres") and (sink.kind, name, table) in seen:
                 raise place.error(f"two sinks write to {shown(label(sink))}", "keep one of them")
-            seen.add((sink.kind, name, sink.table))
+            seen.add((sink.kind, name, table))
 
     def _check_topics(self, keys: Keys) -> None:
         """Raises if results would lie in one topic with records put aside, or with results of other keys."""

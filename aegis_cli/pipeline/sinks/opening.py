@@ -52,6 +52,11 @@ def open_sinks(store: Store, definition: Definition, options: RunOptions, facts:
             sink = _sink(store, definition, number, options)
             sinks.append(sink)
             sink.open(facts)
+        if facts.pending:
+            from aegis_cli.pipeline.sinks.sqlite import SqliteSink, check_nothing_is_left
+
+            slots = {sink.slot for sink in sinks if isinstance(sink, SqliteSink)}
+            check_nothing_is_left(facts, slots, pipeline=definition.name)
     except BaseException:
         for sink in sinks:
             sink.close()
@@ -76,5 +81,5 @@ def _sink(store: Store, definition: Definition, number: int, options: RunOptions
     if sink.kind == "sqlite":
         from aegis_cli.pipeline.sinks.sqlite import SqliteSink
 
-        return SqliteSink(sink, pipeline=definition.name, number=number)
+        return SqliteSink(sink, pipeline=definition.name)
     raise PipelineFileError(definition.path, f"a sink of kind '{sink.kind}' is not there yet")
