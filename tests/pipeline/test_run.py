@@ -69,6 +69,32 @@ def test_a_second_flush_with_nothing_new_changes_nothing(runs: Runs) -> None:
     assert (1, []) == verified(runs, COUNTED)
 
 
+@pytest.mark.parametrize(
+    ("time", "word"), [("{processing: true}", "processing"), ("{field: at, idle: 1m}", "idle")]
+)
+@pytest.mark.parametrize(
+    "steps",
+    ["window: 10s\naggregate: {n: count()}\n", "dedup: {key: at, within: 1h}\n"],
+    ids=["window", "dedup"],
+)
+def test_what_the_clock_decides_cannot_be_verified(runs: Runs, time: str, word: str, steps: str) -> None:
+    runs.publish("a", [{"at": 1}, {"at": 2}])
+    text = f"source: a\ntime: {time}\n{steps}sink: b\n"
+    runs.run(text, flush=False)
+    with pytest.raises(UnverifiableError, match=f"with '{word}' its results depend on the clock"):
+        verified(runs, text)
+
+
+@pytest.mark.parametrize(
+    "time", ["{processing: true}", "{field: at, idle: forever}", "{field: at, idle: 1m}"]
+)
+def test_where_nothing_waits_for_the_clock_it_can_be_verified(runs: Runs, time: str) -> None:
+    runs.publish("a", [{"at": 1}, {"at": 2}])
+    text = f"source: a\ntime: {time}\nwindow: {{count: 2}}\naggregate: {{n: count()}}\nsink: b\n"
+    runs.run(text)
+    assert (1, []) == verified(runs, text)
+
+
 # -- the order of rows ------------------------------------------------------------------------------------
 
 
