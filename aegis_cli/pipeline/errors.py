@@ -3,6 +3,7 @@
 PipelineError             base of all below
   PipelineFileError       a pipeline's file does not say what it must: names line and column
     ExpressionError       an expression in it does not
+    PipelineFileNotFoundError  there is no such file
   RecordRefusedError      `on_error: stop`, and a record could not be processed
   TooManyRefusedError     more records could not be processed than `max_ratio` allows
   StateTooLargeError      more groups are open than the pipeline's limit
@@ -42,6 +43,13 @@ class PipelineFileError(PipelineError):
 
 class ExpressionError(PipelineFileError):
     """An expression cannot be understood or may not be used; `line` and `column` point into the file."""
+
+
+class PipelineFileNotFoundError(PipelineFileError, NotFoundError):
+    """There is no file at this path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "no such file", hint="'aegis pipeline init' writes an example")
 
 
 class RecordRefusedError(PipelineError):
