@@ -27,8 +27,7 @@ from aegis_cli.pipeline.definition import (
     Text,
 )
 from aegis_cli.pipeline.errors import PipelineFileError
-from aegis_cli.pipeline.event_time import event_time_ms
-from aegis_cli.pipeline.expression import Constants, emit, emit_condition, parse
+from aegis_cli.pipeline.expression import Constants, emit, emit_condition, emit_time, parse
 from aegis_cli.pipeline.fit import check_message_key, check_row_key
 from aegis_cli.pipeline.items import items_of
 from aegis_cli.pipeline.scope import Scope
@@ -70,6 +69,10 @@ class Chain:
         """The source of an expression's value."""
         names = self.scope if scope is None else scope
         return emit(parse(text, path=self.path), names, self.constants)
+
+    def time_value(self, text: Text) -> str:
+        """The source of the time that an expression gives, in milliseconds."""
+        return emit_time(parse(text, path=self.path), self.scope, self.constants)
 
     def held(self, text: Text, scope: Scope | None = None) -> str:
         """The source of a value that was computed already: a variable, or an attribute of the row."""
@@ -153,7 +156,7 @@ class Chain:
         if field is None:
             self.code.add("t = x.now_ms")
         else:
-            self.code.add(f"t = {self.constant(event_time_ms)}({self.value(field)})")
+            self.code.add(f"t = {self.time_value(field)}")
         self.code.open("if t > high:")
         self.code.add("high = t", "mark = t - BOUND", "low = mark if mark < others else others")
         self.code.add(*moved)

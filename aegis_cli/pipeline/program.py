@@ -31,7 +31,6 @@ from aegis_cli.pipeline.definition import (
     Time,
 )
 from aegis_cli.pipeline.errors import PipelineFileError, RecordError
-from aegis_cli.pipeline.event_time import event_time_ms
 from aegis_cli.pipeline.expression import Constants
 from aegis_cli.pipeline.feed import Feed, WholeFeed
 from aegis_cli.pipeline.grouping import Grouping
@@ -194,9 +193,7 @@ class Program:
         chain = Chain(code, self._constants, Scope({}, WholeFields()), path=definition.path)
         with code.block("def process(rows, first, p, x):"), code.block("for i, r in enumerate(rows, first):"):
             with code.block("try:"):
-                time = (
-                    "x.now_ms" if as_of is None else f"{chain.constant(event_time_ms)}({chain.value(as_of)})"
-                )
+                time = "x.now_ms" if as_of is None else chain.time_value(as_of)
                 put, key = (
                     f"{chain.constant(store)}.put",
                     f"{chain.constant(part_of)}({chain.value(table.key)})",

@@ -153,6 +153,15 @@ def test_rows_of_tables_are_no_records_of_the_stream(runs: Runs) -> None:
     assert account == status_of(runs.store, "p").account
 
 
+def test_times_of_rows_before_1973_are_in_order(runs: Runs) -> None:
+    runs.publish("users", [{"id": 1, "name": "new", "at": "1979-01-01"}])
+    runs.publish("users", [{"id": 1, "name": "old", "at": "1972-03-01"}])
+    runs.publish("orders", [{"id": 100, "user": 1, "at": "1980-01-01"}])
+    text = LEFT.replace("key: id}", "key: id, as_of: parse_time(at)}").replace("join:", "time: at\njoin:")
+    runs.run(text)
+    assert [(100, "new")] == joined(runs)
+
+
 # -- joins of two streams -----------------------------------------------------------------------------
 
 PAID = """
@@ -316,3 +325,15 @@ def test_the_account_of_a_join_does_not_depend_on_how_often_it_ran(tmp_path: Pat
             found.append(account)
     assert found[0] == found[1] == found[2]
     assert found[0].waiting
+
+
+def test_other_times_before_1973_match_those_of_records(runs: Runs) -> None:
+    runs.publish("sales", [{"id": "a", "at": "1972-03-01T00:00:00Z"}])
+    runs.publish("payments", [{"sale": "a", "at": "1972-03-01T00:00:05Z"}])
+    text = PAID.replace("field: at", "field: parse_time(at)").replace(
+        "other_time: at", "other_time: parse_time(at)"
+    )
+    runs.run(text)
+    text = PAID.replace("other_time: at", "other_time: parse_time(at)")
+    runs.run(text, name="texts")
+    assert ["1972-03-01T00:00:05Z"] * 2 == [row["paid"] for row in runs.rows("out")]

@@ -208,6 +208,12 @@ def test_processing_time_is_that_of_the_append_also_when_a_run_comes_much_later(
         assert [(first_ms, 3)] == runs.columns("out", "start", "count")
 
 
+def test_a_time_before_1973_that_is_known_to_be_milliseconds_is_not_taken_for_seconds(runs: Runs) -> None:
+    runs.publish("in", [{"at": "1972-03-01T00:00:03Z"}])
+    runs.run("source: in\ntime: parse_time(at)\nwindow: 10s\naggregate: {count: count()}\nsink: out\n")
+    assert [("1972-03-01T00:00:00Z",)] == runs.columns("out", "window_start")
+
+
 def test_dedup_looks_before_and_after_a_record_s_time(runs: Runs) -> None:
     text = """
     source: in
