@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aegis_cli.pipeline.errors import PipelineFileError
 from aegis_cli.pipeline.program import Program
@@ -212,7 +214,17 @@ WINDOWS = [
     ("{hopping: 5m, every: 10m}", 30, "'every' is longer than the window", "shorter"),
     ("{hopping: 1h, every: 1s}", 30, "each record would be in 3600 windows", "longer"),
     ("{hopping: 5m, every: 0}", 30, "longer than '0'", ""),
-    ("{tumbling: 5m, offset: 5m}", 32, "a whole one or more", ""),
+    ("{hopping: 1001ms, every: 1ms}", 34, "each record would be in 1001 windows, and 1000 are", "longer"),
+    ("{hopping: 0, every: 0}", 19, "longer than '0'", ""),
+    ("{hopping: forever, every: 1m}", 19, "must have an end", ""),
+    ("{tumbling: 0}", 20, "longer than '0'", ""),
+    ("{session: 0}", 19, "longer than '0'", ""),
+    ("{session: 5m, max: 0}", 28, "longer than '0'", ""),
+    ("{count: -1}", 17, "'count' must be a whole number", ""),
+    ("{count: 1000000001}", 17, "'count' must be 1 to", ""),
+    ("{hopping: 5m, every: 1m, offset: 1m}", 42, "a whole one or more", "shorter than 'every'"),
+    ("{hopping: 5m, every: 1m, offset: -2m}", 42, "a whole one or more", "shorter than 'every'"),
+    ("{tumbling: 5m, offset: 5m}", 32, "a whole one or more", "shorter than the window"),
     ("{session: 5m, max: 1m}", 28, "'max' is shorter than the gap", ""),
     ("{count: 0}", 17, "'count' must be 1 to", ""),
     ("{offset: 1m}", 9, "needs one of 'tumbling'", ""),
@@ -288,6 +300,44 @@ def test_as_many_steps_as_are_allowed_make_a_function_that_python_takes(window: 
     text = f"{TIMED}steps:{''.join(NEXT + step for step in steps)}\n"
     Program(loads(f"{text}window: {window}\naggregate: {{n: 'top_n(3, a, b)'}}\n", path="p.yaml"))
     Program(loads(f"{text}map: {{x: a}}\n", path="p.yaml"))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(-5000, 5000))
+def test_hopping_windows_that_are_not_refused_can_be_opened(
+    size_ms: int, every_ms: int, offset_ms: int
+) -> None:
+    sign = "-" if offset_ms < 0 else ""
+    window = f"{{hopping: {size_ms}ms, every: {every_ms}ms, offset: {sign}{abs(offset_ms)}ms}}"
+    text = f"{TIMED}window: {window}\naggregate: {{n: count}}\n"
+    makes_sense = every_ms <= size_ms <= 1000 * every_ms and abs(offset_ms) < every_ms
+    if makes_sense:
+        Program(loads(text, path="p.yaml"))
+    else:
+        assert 4 == refused(text).line
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ("top_n(0, a)", "n is a whole number from 1 to 10000"),
+        ("top_n(10001, a)", "n is a whole number from 1 to 10000"),
+        ("top_n(2.5, a)", "n is a whole number from 1 to 10000"),
+        ("top_n(-1, a)", "n is a whole number from 1 to 10000"),
+        ("top_n(1e400, a)", "is a number, written out"),
+        ("collect(a, 0)", "limit is a whole number from 1 to 10000"),
+        ("collect(a, 1.5)", "limit is a whole number from 1 to 10000"),
+        ("percentile(a, 1.1)", "p is from 0 to 1"),
+        ("percentile(a, -0.1)", "p is from 0 to 1"),
+        ("percentile(a, b)", "is a number, written out"),
+    ],
+)
+def test_a_number_of_an_aggregate_that_makes_no_sense_is_named(call: str, reason: str) -> None:
+    definition = loads(f"{TIMED}window: 5m\naggregate:\n  n: {call}\n", path="p.yaml")
+    with pytest.raises(PipelineFileError, match=reason) as caught:
+        Program(definition)
+    assert 6 == caught.value.line
+    assert caught.value.column >= 6
 
 
 def test_a_name_that_is_taken_from_the_file_is_checked() -> None:
