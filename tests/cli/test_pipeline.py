@@ -143,6 +143,14 @@ def test_explain_shows_the_steps_the_fields_and_the_code(aegis: Any) -> None:
     assert "a" in json.loads(aegis("pipeline", "explain", file, "--json").out)["fields"]
 
 
+def test_explain_says_what_a_filter_before_the_time_means(aegis: Any) -> None:
+    note = "a partition of which 'filter' lets nothing through holds the watermark back; write 'time' before"
+    filtered = COUNTED.replace("time: at", "filter: n > 1\ntime: at")
+    assert note in aegis("pipeline", "explain", write(aegis, filtered)).out
+    for text in (COUNTED, filtered.replace("time: at", "time: {field: at, idle: 1m}")):
+        assert "holds the watermark back" not in aegis("pipeline", "explain", write(aegis, text)).out
+
+
 # -- runs -------------------------------------------------------------------------------------------------
 
 

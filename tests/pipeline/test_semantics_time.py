@@ -214,6 +214,20 @@ def test_a_time_before_1973_that_is_known_to_be_milliseconds_is_not_taken_for_se
     assert [("1972-03-01T00:00:00Z",)] == runs.columns("out", "window_start")
 
 
+@pytest.mark.parametrize(
+    ("order", "expected"), [("filter: value > 0\ntime: at", []), ("time: at\nfilter: value > 0", [(0, 1)])]
+)
+def test_a_partition_all_of_whose_records_are_dropped_holds_back_unless_they_have_their_times_before(
+    runs: Runs, order: str, expected: list[tuple[int, int]]
+) -> None:
+    runs.publish("in", seconds((1, "a", 0), (30, "a", 0)), partition=1)
+    runs.publish("in", seconds((1, "a", 1), (30, "a", 1)))
+    text = f"source: in\n{order}\nwindow: 10s\naggregate: {{n: count()}}\n"
+    text += "map: {start: parse_time(window_start), n: n}\nsink: out\n"
+    runs.run(text, flush=False)
+    assert expected == runs.columns("out", "start", "n")
+
+
 def test_dedup_looks_before_and_after_a_record_s_time(runs: Runs) -> None:
     text = """
     source: in
