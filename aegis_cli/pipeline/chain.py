@@ -38,6 +38,9 @@ _PLAIN = re.compile(r"(r\.f|v|g)[0-9]+\Z")
 _LINE_KINDS = ("topic", "file", "stdout")
 _TABLE_KINDS = ("sqlite", "postgres")
 _encode = Encoder().encode
+# The watermark by which a dedup or a join has forgotten what is before it, seen from one record: whether that
+# was done yet, which depends on commits, makes no difference then.
+FORGOTTEN = "(closed if closed > x.reached_ms else x.reached_ms)"
 
 
 class Chain:
@@ -166,7 +169,7 @@ class Chain:
     def dedup(self, step: Dedup, store: object) -> None:
         seen, key = self.constant(store), self.variable()
         self.code.add(f"{key} = {self.key(step.key)}")
-        with self.code.block(f"if not {seen}.add({key}, t, closed):"):
+        with self.code.block(f"if not {seen}.add({key}, t, {FORGOTTEN}):"):
             self.code.add(
                 f"x.duplicate(i, {step.dropped_to!r})" if step.dropped_to else "x.duplicate(i, None)"
             )

@@ -134,6 +134,7 @@ class Program:
     def advance(self, turn: Turn) -> None:
         """After the watermark moved without a record: give out what that closes."""
         low_ms = turn.low_ms
+        turn.reached_ms = max(turn.reached_ms, low_ms)
         if low_ms <= turn.closed_ms:
             return
         if self.joining is not None and self._after is not None and low_ms >= self.joining.left.next_end_ms:
@@ -286,7 +287,11 @@ class Program:
 
     def _moved(self) -> list[str]:
         """What is done when the watermark moves."""
-        lines = [] if self.joining is None else self.joining.expire_lines()
+        lines = []
+        if any(isinstance(step, Dedup | StreamJoin) for step in self.definition.steps):
+            lines += ["if low > x.reached_ms:", "    x.reached_ms = low"]
+        if self.joining is not None:
+            lines += self.joining.expire_lines()
         if self.grouping is not None:
             lines += self.grouping.closing_lines(at_hand=self.joining is None)
         return lines

@@ -210,7 +210,7 @@ class Runner:
         turn = self._program.turn()
         account = facts.account
         turn.account = Account(**{name: getattr(account, name) for name in account.__struct_fields__})
-        turn.closed_ms = facts.closed_ms
+        turn.closed_ms, turn.reached_ms = facts.closed_ms, facts.reached_ms
         for number, high_ms in facts.high_ms.items():
             partition = turn.partitions[int(number)] = Partition(int(number))
             partition.high_ms = high_ms
@@ -331,13 +331,14 @@ class Runner:
     def _commit(self) -> None:
         """Commit what was done since the last commit."""
         turn, program = self._turn, self._program
-        program.forget(turn.low_ms, turn.account)
+        program.forget(turn.reached_ms, turn.account)
         outgoing = Outgoing(self._store)
         self._number += 1
         facts = Facts(
             positions=dict(self._positions),
             high_ms={str(number): each.high_ms for number, each in turn.partitions.items() if each.seen},
             closed_ms=turn.closed_ms,
+            reached_ms=turn.reached_ms,
             bound_ms=program.bound_ms,
             open={name: store.open for name, store in program.stores.items()},
             number=self._number,

@@ -60,6 +60,9 @@ class Turn:
         self.account = Account()
         self.partitions: dict[int, Partition] = {}
         self.closed_ms = NEVER_MS
+        # The highest watermark there was: a partition that comes later lowers it, and what was forgotten
+        # until then stays so. Only where something is forgotten by it.
+        self.reached_ms = NEVER_MS
         self.others_ms = NEVER_MS
         self.now_ms = 0
         self.outs: list[list[Any]] = [[] for _ in range(sinks)]

@@ -189,6 +189,40 @@ def test_a_run_ends_while_somebody_publishes_all_the_time(
     assert 2 * publisher.appended == len(runs.rows("b"))
 
 
+DEDUPED = "source: a\ntime: at\ndedup: {key: k, within: 10s}\nsink: b\n"
+JOINED = (
+    "source: a\ntime: at\njoin: {topic: o, as: o, key: k, other_key: k, other_time: at, within: 10s}\n"
+    "map: {k: k, at: at, other: o.at}\nsink: b\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(DEDUPED, [5, 100, 109, 6, 7]), (JOINED, [5, 100])], ids=["dedup", "join"]
+)
+def test_what_a_new_partition_finds_of_times_long_past_does_not_depend_on_commits(
+    tmp_path: Path, text: str, expected: list[int]
+) -> None:
+    found = []
+    for number, options in enumerate(({}, {"chunk_records": 1, "commit_interval_ms": 1}, {"restart": 1})):
+        runs = Runs(tmp_path / str(number))
+        with runs.store:
+            for topic in ("a", "o"):
+                runs.topic(topic, partitions=2)
+            runs.publish("o", [{"at": 5, "k": "x"}, {"at": 100, "k": "y"}])
+            runs.publish("a", [{"at": 5, "k": "x"}, {"at": 100, "k": "y"}, {"at": 109, "k": "z"}])
+            if "restart" in options:
+                run(runs, text)
+            runs.publish("a", [{"at": 6, "k": "x"}], partition=1)
+            # The watermark is back at 6; what was forgotten before stays so.
+            if "restart" in options:
+                run(runs, text)
+            runs.publish("a", [{"at": 7, "k": "x"}], partition=1)
+            run(runs, text, **{name: value for name, value in options.items() if name != "restart"})
+            found.append([row["at"] for row in runs.rows("b")])
+            assert [] == verified(runs, text)[1]
+    assert expected == found[0] == found[1] == found[2]
+
+
 # -- records that stop the pipeline -----------------------------------------------------------------------
 
 
