@@ -35,6 +35,7 @@ from aegis_cli.pipeline.expression import Constants
 from aegis_cli.pipeline.feed import Feed, WholeFeed
 from aegis_cli.pipeline.grouping import Grouping
 from aegis_cli.pipeline.joining import Joining
+from aegis_cli.pipeline.place import shown
 from aegis_cli.pipeline.scope import Scope, SourceFields, WholeFields
 from aegis_cli.pipeline.seen import Seen
 from aegis_cli.pipeline.state import StateStore
@@ -218,9 +219,22 @@ class Program:
             fields = SourceFields()
             with self._rows_of(definition.source.name, Scope({}, fields)) as chain:
                 self._write_rest(chain, steps)
-            self.feeds[definition.source.name] = Feed(fields.fields, definition.source.schema)
+            self.feeds[definition.source.name] = self._feed(fields.fields)
             return
         self._write_join(join, steps[: steps.index(join)], steps[steps.index(join) + 1 :])
+
+    def _feed(self, fields: Sequence[str]) -> Feed:
+        try:
+            return Feed(fields, self.definition.source.schema)
+        except ValueError:
+            # The decoder finds fields by their names as they stand in the line, without escapes.
+            names = [*fields, *self.definition.source.schema]
+            bad = next(name for name in names if not name.isprintable() or '"' in name or "\\" in name)
+            raise PipelineFileError(
+                self.definition.path,
+                f"a field cannot be read with a quote or a backslash in its name: {shown(bad)}",
+                hint="let who publishes name it otherwise",
+            ) from None
 
     def _write_join(self, join: StreamJoin, before: Sequence[Step], rest: Sequence[Step]) -> None:
         """A function for each of the two topics, and one for what is done with a pair."""

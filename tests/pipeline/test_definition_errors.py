@@ -340,6 +340,18 @@ def test_a_number_of_an_aggregate_that_makes_no_sense_is_named(call: str, reason
     assert caught.value.column >= 6
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "source: a\nfilter: field('a\\\"b') == 1\nsink: b\n",
+        "source: {topic: a, schema: {'a\\b': string}}\nsink: b\n",
+    ],
+)
+def test_a_field_whose_name_needs_escapes_is_refused(text: str) -> None:
+    with pytest.raises(PipelineFileError, match="a quote or a backslash in its name"):
+        Program(loads(text, path="p.yaml"))
+
+
 def test_a_name_that_is_taken_from_the_file_is_checked() -> None:
     with pytest.raises(PipelineFileError) as caught:
         loads(ENDS, path="dir/my file.yaml")
