@@ -86,6 +86,15 @@ ENDPOINTS = [
         "or write to another topic",
     ),
     ("source: a\nbranches: [{sink: a}]", 2, 1, "write to the topic 'a' that it reads", "another"),
+    ("source: {file: a}\nsink: b\ntables: {t: {topic: c, key: i}}", 3, 1, "a topic only", "'aegis publish'"),
+    (
+        "name: p\nsource: -\nsink: b\ntime: t\n"
+        "join: {topic: o, as: o, key: k, other_key: k, other_time: t, within: 1h}\nmap: {k: k}",
+        5,
+        1,
+        "topics are read beside a source that is a topic only",
+        "name that as 'source'",
+    ),
     ("source: {file: a}\nsink: {file: ./a}", 2, 1, "the file 'a' that it reads", ""),
     ("source: a\nsink: [{file: b}, {file: ./b}]", 2, 1, "two sinks write to './b'", ""),
     (

@@ -39,6 +39,7 @@ class Routes:
         self._source = source
         self._branches = branches
         joined = [step.topic for step in steps if isinstance(step, StreamJoin)]
+        self._beside = "tables" if tables else "join" if joined else None
         self._topics_in = {name.casefold(): name for name in _topics_in(source, tables, joined)}
         self._topics_out = list(_topics_out(steps, branches, on_error))
         self.inputs = {source.name, *self._topics_in.values()}
@@ -49,6 +50,11 @@ class Routes:
 
         `keys` are those of the file.
         """
+        if self._source.kind != "topic" and self._beside is not None:
+            raise _place(keys, self._beside).error(
+                "topics are read beside a source that is a topic only",
+                "publish its lines to a topic, with 'aegis publish', and name that as 'source'",
+            )
         for key, name in self._topics_out:
             if name.casefold() in self._topics_in:
                 raise _place(keys, key).error(
