@@ -53,9 +53,9 @@ class Account(msgspec.Struct):
         )
 
     def _beside(self) -> str:
-        """What is no record of a stream, where there is any."""
+        """What is no record of a stream; of results only where not all of them went out."""
         text = ""
-        if self.results:
+        if self.results != self.results_out:
             text += (
                 f"; results {self.results} = out {self.results_out} + filtered {self.results_filtered} "
                 f"+ dead {self.results_dead}"
