@@ -17,6 +17,9 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+# Bounded, since children inherit it, and some close all that they could have open.
+_OPEN_FILES = 65_536
+
 _sigterm_came: list[bool] = []
 
 
@@ -50,6 +53,7 @@ def _answer(arguments: list[str]) -> int:
 
         sys.stdout.writelines(f"{name}\n" for name in complete(arguments[1:], os.environ))
         return 0
+    _allow_many_files()
     # What the imports make lives as long as the process: looking for garbage among it costs more than a tenth
     # of a start.
     gc.disable()
@@ -61,6 +65,16 @@ def _answer(arguments: list[str]) -> int:
     # The interpreter looks once more at its end, when all that is left goes anyway.
     gc.freeze()
     return code
+
+
+def _allow_many_files() -> None:
+    """A topic of a thousand partitions is a few thousand files; the usual limit is 1024."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _report(error: BaseException, *, debug: bool) -> int:

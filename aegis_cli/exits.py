@@ -134,6 +134,8 @@ def describe(error: BaseException) -> str:
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         text = text if error.filename else text[:1].lower() + text[1:]
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            text += "; allow more with 'ulimit -n', or name fewer partitions with -p"
     else:
         text = str(error) or type(error).__name__
     return " ".join(text.split())

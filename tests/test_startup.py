@@ -34,7 +34,7 @@ LIBRARIES = "typer, msgspec, google_crc32c"
 # What a command on one message imports besides these and our own modules.
 BESIDES = {
     *("_bisect", "bisect", "binascii", "mmap", "typer._click.decorators"),
-    *("_queue", "queue"),
+    *("_queue", "queue", "resource"),
     # Still to go: a dataclass takes a millisecond to define, and the parser of TOML four to import.
     *("dataclasses", "_string", "string"),
     *("tomllib", "tomllib._parser", "tomllib._re", "tomllib._types"),

@@ -3,7 +3,8 @@
 Promise: in + expanded = out + filtered + late + dead + deduped + waiting, always. `in` counts the records of
 the streams that are read: of the source, and of a topic that it is joined with within a time. `expanded` is
 what one record became more than one (items of a list, pairs of a join), less those that became none, or part
-of a pair; `waiting` are those that may still find a match, so it goes down again.
+of a pair; `waiting` are those that may still find a match, in a stream or a table, so it goes
+down again.
 
 A record that goes into a window is out, and what comes out of windows has an account of its own. So have the
 rows of tables, which are no records of the stream: they are kept, and give nothing out.

@@ -7,6 +7,7 @@ Each case runs as the pipeline itself would: the messages are published to real 
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,9 @@ import msgspec
 from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.definition import Branch, Case, Definition, Sink
 from aegis_cli.pipeline.errors import PipelineError
+from aegis_cli.pipeline.event_time import event_time_ms
 from aegis_cli.pipeline.program import Program
+from aegis_cli.pipeline.reading.cases import KEYED, is_keyed
 from aegis_cli.pipeline.reading.routes import label
 from aegis_cli.pipeline.run import CrashedError, RunOptions, run_pipeline
 from storage.batch import RecordBatch
@@ -43,11 +46,13 @@ def run_case(definition: Definition, case: Case) -> Outcome:
     """Run one case."""
     definition, topics = _in_topics(definition)
     temporary = tempfile.TemporaryDirectory(prefix="aegis-test-")
-    with temporary as directory, Store(directory, create=True) as store:
+    clock = _Clock()
+    with temporary as directory, Store(directory, create=True, clock_ms=clock) as store:
         given = {topics.get(name, name): records for name, records in case.given.items()}
         for name in dict.fromkeys([*Program(definition).processes, *given]):
             store.create_topic(name, TopicSettings(), if_not_exists=True)
         for name, records in given.items():
+            clock.now_ms += 1
             _publish(store, name, records)
         try:
             account = _run(store, definition, case)
@@ -61,6 +66,19 @@ def run_case(definition: Definition, case: Case) -> Outcome:
         if not account.balances:
             differences.append(f"the account does not balance: {account}")
         return Outcome(case.name, case.line, differences, account)
+
+
+class _Clock:
+    """The time at which a case begins, which goes on with each topic that is given.
+
+    So topics are read in the order in which they are written, whatever their names.
+    """
+
+    def __init__(self) -> None:
+        self.now_ms = time.time_ns() // 1_000_000
+
+    def __call__(self) -> int:
+        return self.now_ms
 
 
 def _in_topics(definition: Definition) -> tuple[Definition, dict[str, str]]:
@@ -83,10 +101,19 @@ def _in_topics(definition: Definition) -> tuple[Definition, dict[str, str]]:
 
 
 def _publish(store: Store, topic: str, records: list[Any]) -> None:
-    if records:
-        lines = msgspec.json.Encoder().encode_lines(records)
-        batch = RecordBatch(lines=lines, count=len(records))
-        store.append([Append(topic=topic, partition=0, batches=[batch])])
+    if not records:
+        return
+    keyed = [record if is_keyed(record) else None for record in records]
+    values = [record if one is None else one[KEYED[1]] for one, record in zip(keyed, records, strict=True)]
+    keys = times_ms = None
+    if any(one is not None for one in keyed):
+        keys = [b"null" if one is None else msgspec.json.encode(one[KEYED[0]]) for one in keyed]
+        times_ms = [
+            -1 if one is None or KEYED[2] not in one else event_time_ms(one[KEYED[2]]) for one in keyed
+        ]
+    lines = msgspec.json.Encoder().encode_lines(values)
+    batch = RecordBatch(lines=lines, count=len(values), keys=keys, timestamps_ms=times_ms)
+    store.append([Append(topic=topic, partition=0, batches=[batch])])
 
 
 def _run(store: Store, definition: Definition, case: Case) -> Account:

@@ -38,9 +38,6 @@ _PLAIN = re.compile(r"(r\.f|v|g)[0-9]+\Z")
 _LINE_KINDS = ("topic", "file", "stdout")
 _TABLE_KINDS = ("sqlite", "postgres")
 _encode = Encoder().encode
-# The watermark by which a dedup or a join has forgotten what is before it, seen from one record: whether that
-# was done yet, which depends on commits, makes no difference then.
-FORGOTTEN = "(closed if closed > x.reached_ms else x.reached_ms)"
 
 
 class Chain:
@@ -54,6 +51,8 @@ class Chain:
         # Whether a row still is the message that came, so that its line can be passed on as it is.
         self.is_message = scope.is_open
         self.has_time = False
+        # How far the watermark is behind that of the source, since records waited before they came here.
+        self.behind_ms = 0
         # The blocks that steps opened, the innermost last: of a loop `None`, else what takes a step back.
         self._blocks: list[str | None] = []
         # What is done first when a record is refused.
@@ -77,6 +76,15 @@ class Chain:
         """The source of the time that an expression gives, in milliseconds."""
         return emit_time(parse(text, path=self.path), self.scope, self.constants)
 
+    @property
+    def forgotten(self) -> str:
+        """The source of the watermark by which a dedup or a join has forgotten what is before it.
+
+        Seen from one record: whether that was done yet, which depends on commits, makes no difference then.
+        """
+        reached = f"x.reached_ms - {self.behind_ms}" if self.behind_ms else "x.reached_ms"
+        return f"(closed if closed > {reached} else {reached})"
+
     def held(self, text: Text, scope: Scope | None = None) -> str:
         """The source of a value that was computed already: a variable, or an attribute of the row."""
         source = self.value(text, scope)
@@ -99,6 +107,27 @@ class Chain:
         parts = [self.held(text, scope) for text in texts]
         check = self.constant(part_of)
         return "(" + "".join(f"{part} if type({part}) is str else {check}({part}), " for part in parts) + ")"
+
+    # -- going on in another function -----------------------------------------------------------------
+
+    @property
+    def live(self) -> list[str]:
+        """The variables that the steps to come may need, in one order."""
+        sources = {*self.scope.values(), *self._fields.values()}
+        return sorted((source for source in sources if source[0] == "v"), key=lambda name: int(name[1:]))
+
+    @property
+    def reads_the_message(self) -> bool:
+        """Whether the steps to come may need fields of the message that came."""
+        sources = (*self.scope.values(), *self._fields.values())
+        return self.scope.is_open or any(source.startswith("r.") for source in sources)
+
+    def continued(self, code: Code) -> Chain:
+        """The same row in the body of another function, in which `live` and `r` have been set."""
+        chain = Chain(code, self.constants, self.scope, path=self.path)
+        chain.is_message, chain.has_time = self.is_message, self.has_time
+        chain._variables, chain._fields = self._variables, self._fields
+        return chain
 
     # -- steps ----------------------------------------------------------------------------------------
 
@@ -169,7 +198,7 @@ class Chain:
     def dedup(self, step: Dedup, store: object) -> None:
         seen, key = self.constant(store), self.variable()
         self.code.add(f"{key} = {self.key(step.key)}")
-        with self.code.block(f"if not {seen}.add({key}, t, {FORGOTTEN}):"):
+        with self.code.block(f"if not {seen}.add({key}, t, {self.forgotten}):"):
             self.code.add(
                 f"x.duplicate(i, {step.dropped_to!r})" if step.dropped_to else "x.duplicate(i, None)"
             )
@@ -178,12 +207,12 @@ class Chain:
         self.code.open("try:")
         self._blocks.append(f"{seen}.take_back({key}, t)")
 
-    def table_join(self, step: TableJoin, store: object) -> None:
-        row = self.variable()
-        key = self.held(step.key)
-        check = self.constant(part_of)
-        # As in SQL nothing equals null, also where a table has a row whose key is null.
-        self.code.add(f"{row} = None if {key} is None else {self.constant(store)}.get({check}({key}))")
+    def table_key(self, step: TableJoin) -> str:
+        """The source of the key that a table is asked for."""
+        return f"{self.constant(part_of)}({self.held(step.key)})"
+
+    def table_join(self, step: TableJoin, row: str) -> None:
+        """Go on with the row of the table that the variable holds, or `None`."""
         if step.kind == "inner":
             with self.code.block(f"if {row} is None:"):
                 self.code.add("filtered += 1", "continue")

@@ -85,7 +85,7 @@ class Dedup:
 class TableJoin:
     """Add the row that a table has for the key, under the table's name. `kind` is 'inner' or 'left'.
 
-    A record whose row is not there yet waits for it as long as `wait_ms`.
+    A record whose row is not there yet waits for it until the watermark is more than `wait_ms` past it.
     """
 
     table: str
@@ -155,7 +155,7 @@ Step = Filter | Map | FlatMap | Time | Dedup | TableJoin | StreamJoin | Aggregat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table that a topic tells: of each key the newest row. A null value removes it.
+    """A table that a topic tells: of each key the newest row. A null removes the row of its message's key.
 
     `as_of` is a row's own time, where a record is to find the row of its time and not the newest.
     """

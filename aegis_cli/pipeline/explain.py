@@ -15,6 +15,7 @@ from aegis_cli.pipeline.definition import (
     Sink,
     Step,
     StreamJoin,
+    Table,
     TableJoin,
     Time,
     Window,
@@ -38,7 +39,7 @@ def explanation(program: Program) -> Explanation:
     source = definition.source
     steps = [("source", source.name if source.kind == "topic" else f"{source.kind} {source.name}".strip())]
     steps += [
-        (f"table {table.name}", f"newest row by {table.key.text} of topic {table.topic}")
+        (f"table {table.name}", f"{_rows(table)} by {table.key.text} of topic {table.topic}{_ttl(table)}")
         for table in definition.tables.values()
     ]
     steps += [
@@ -65,6 +66,14 @@ def _lines(step: Step, number: int, definition: Definition) -> list[tuple[str, s
     return lines
 
 
+def _rows(table: Table) -> str:
+    return "newest row" if table.as_of is None else f"row as of {table.as_of.text}"
+
+
+def _ttl(table: Table) -> str:
+    return "" if table.ttl_ms is None else f", for {table.ttl_ms} ms"
+
+
 def _branch(branch: Branch) -> list[tuple[str, str]]:
     return [*(_step(step) for step in branch.steps), ("sink", _sink(branch.sink))]
 
@@ -88,7 +97,8 @@ def _step(step: Step) -> tuple[str, str]:
     if isinstance(step, Dedup):
         return "dedup", f"{', '.join(text.text for text in step.key)} within {step.within_ms} ms"
     if isinstance(step, TableJoin):
-        return "join", f"{step.kind} with table {step.table} by {step.key.text}"
+        waits = f", waits {step.wait_ms} ms" if step.wait_ms else ""
+        return "join", f"{step.kind} with table {step.table} by {step.key.text}{waits}"
     if isinstance(step, StreamJoin):
         return "join", f"{step.kind} with topic {step.topic} by {step.key.text} within {step.within_ms} ms"
     assert isinstance(step, Aggregate)

@@ -65,12 +65,16 @@ class Feed:
 
 
 class WholeFeed:
-    """Decodes lines into dicts, for a table, whose rows are kept as they are."""
+    """Decodes lines into dicts, for a table, whose rows are kept as they are.
+
+    With `takes_null` a null is one, too: `None`.
+    """
 
     fields = ("all",)
 
-    def __init__(self) -> None:
-        self._decoder = msgspec.json.Decoder(dict[str, Any])
+    def __init__(self, *, takes_null: bool = False) -> None:
+        row: Any = dict[str, Any] | None if takes_null else dict[str, Any]
+        self._decoder = msgspec.json.Decoder(row)
 
     def rows(self, lines: bytes) -> list[Any]:
         """One dict a line, or a `RecordError` where a line is no object."""

@@ -53,13 +53,16 @@ class Grouping:
             lines += ["groups, make = windows.groups.get, windows.make"]
         return lines
 
-    def closing_lines(self, *, at_hand: bool) -> list[str]:
-        """What stands where the watermark moves; `at_hand` says that `locals` stand in the same function."""
+    def closing_lines(self, *, at_hand: bool, low: str = "low") -> list[str]:
+        """What stands where the watermark moves; `at_hand` says that `locals` stand in the same function.
+
+        `low` is the source of the watermark.
+        """
         if not self.closes_by_time:
             return []
         if not at_hand:
             windows = self._constants.name_of(self.windows)
-            return [f"if low >= {windows}.next_end_ms:", "    x.fire(low)"]
+            return [f"if {low} >= {windows}.next_end_ms:", f"    x.fire({low})"]
         return ["if low >= next_end:", "    x.fire(low)", "    next_end = windows.next_end_ms"]
 
     def undo(self) -> list[str]:

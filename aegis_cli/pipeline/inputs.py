@@ -29,7 +29,7 @@ class Chunk:
 
     `offsets` says where each one stands, `place` is what positions are kept by. `peers` are places that
     begin at the same time as this one, by topic and partition: what was appended at once is read one after
-    the other, and yet none of it may be late for having come second.
+    the other, and yet none of it may be late for having come second. `batch` has the messages' keys.
     """
 
     topic: str
@@ -40,6 +40,7 @@ class Chunk:
     append_time_ms: int
     next_position: int
     peers: Sequence[tuple[str, int]] = ()
+    batch: Batch | None = None
 
 
 class Inputs:
@@ -156,6 +157,7 @@ class Inputs:
                 piece.append_time_ms,
                 piece.last_offset + 1,
                 peers,
+                piece,
             )
 
     def lag(self) -> int:

@@ -10,7 +10,7 @@ a function of its own, `after`, which the functions of both topics call with the
 from __future__ import annotations
 
 from aegis_cli.pipeline.account import Account
-from aegis_cli.pipeline.chain import FORGOTTEN, Chain
+from aegis_cli.pipeline.chain import Chain
 from aegis_cli.pipeline.definition import Aggregate, Definition, Map, StreamJoin
 from aegis_cli.pipeline.errors import PipelineFileError
 from aegis_cli.pipeline.expression import Constants
@@ -108,7 +108,7 @@ class Joining:
         code.add(f"key, row = {key}, {row}")
         code.add(
             f"pairs = [(t if t > kept[0] else kept[0], {pair}) "
-            f"for kept in {name(other)}.matches(key, t, {FORGOTTEN})]"
+            f"for kept in {name(other)}.matches(key, t, {chain.forgotten})]"
         )
         code.add(f"{name(own)}.add(key, t, [t, row], matched=bool(pairs))")
         with code.block("if pairs:"):

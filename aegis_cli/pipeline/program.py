@@ -25,7 +25,6 @@ from aegis_cli.pipeline.definition import (
     Map,
     Step,
     StreamJoin,
-    Table,
     TableJoin,
     Text,
     Time,
@@ -39,9 +38,8 @@ from aegis_cli.pipeline.place import shown
 from aegis_cli.pipeline.scope import Scope, SourceFields, WholeFields
 from aegis_cli.pipeline.seen import Seen
 from aegis_cli.pipeline.state import StateStore
-from aegis_cli.pipeline.table import TableStore
+from aegis_cli.pipeline.table_joining import Tables, Wait
 from aegis_cli.pipeline.turn import Partition, Turn
-from aegis_cli.pipeline.windows.key import part_of
 
 Process = Callable[..., None]
 # The side of a topic whose records have no time: a table's.
@@ -73,10 +71,14 @@ class Program:
         self._constants = Constants()
         self._constants.namespace.update(RecordError=RecordError, BOUND=self.bound_ms)
         self._seen: list[Seen] = []
-        self._tables: dict[str, TableStore] = {}
-        for table in definition.tables.values():
-            self._write_table(table)
+        self.tables = Tables(definition, self._constants)
+        self._write_tables()
         self._write_main()
+
+    @property
+    def _is_one_function(self) -> bool:
+        """Whether all that is done with a record stands in the function of its topic."""
+        return self.joining is None and not self.tables.waits
 
     @property
     def side_topics(self) -> list[str]:
@@ -130,19 +132,24 @@ class Program:
                 self.joining.left.expire(low_ms)
             self.joining.settle(account)
         for seen in self._seen:
-            seen.expire(low_ms)
+            seen.expire(low_ms - self.tables.wait_ms)
+        self.tables.expire()
 
-    def advance(self, turn: Turn) -> None:
-        """After the watermark moved without a record: give out what that closes."""
-        low_ms = turn.low_ms
-        turn.reached_ms = max(turn.reached_ms, low_ms)
-        if low_ms <= turn.closed_ms:
-            return
+    def advance(self, turn: Turn) -> bool:
+        """After the watermark moved without a record: give out what that closes; says if anything changed."""
+        closed_ms = turn.closed_ms
+        went_on = self.tables.advance(turn.low_ms, turn)
+        turn.reached_ms = max(turn.reached_ms, turn.low_ms)
+        low_ms = turn.low_ms - self.tables.wait_ms
+        if low_ms <= closed_ms:
+            return went_on
         if self.joining is not None and self._after is not None and low_ms >= self.joining.left.next_end_ms:
             alone = [(kept[0], kept[1], None) for _, _, kept in self.joining.left.expire(low_ms)]
             self._after(-1, alone, turn.closed_ms, low_ms, turn)
+            went_on = True
         if self.grouping is not None and self.grouping.closes_by_time:
             self.fire(turn, low_ms)
+        return went_on or turn.closed_ms != closed_ms
 
     def fire(self, turn: Turn, low_ms: int) -> None:
         """Give out the windows that end at or before the watermark."""
@@ -154,6 +161,7 @@ class Program:
         """Give out all windows that are open, as if no record would ever come again."""
         # What comes out now is of no partition: it goes where rows of the first one go.
         turn.turn_to_rows(0)
+        self.tables.flush(turn)
         if self.joining is not None and self._after is not None:
             alone = [(kept[0], kept[1], None) for _, _, kept in self.joining.left.flush()]
             self.joining.right.flush()
@@ -183,29 +191,19 @@ class Program:
         assert callable(defined)
         return defined
 
-    def _write_table(self, table: Table) -> None:
-        """A function that takes the rows of a table in; they have no time of their own."""
-        definition = self.definition
-        store = TableStore(definition.name, table.name, rows_max=definition.groups_max, ttl_ms=table.ttl_ms)
-        self._tables[table.name] = store
-        as_of = table.as_of
-        rests_on = (table.topic, table.key.text, table.ttl_ms, as_of and as_of.text)
-        self._add_store(f"table {table.name}", store, rests_on)
-        code = Code()
-        chain = Chain(code, self._constants, Scope({}, WholeFields()), path=definition.path)
-        with code.block("def process(rows, first, p, x):"), code.block("for i, r in enumerate(rows, first):"):
-            with code.block("try:"):
-                time = "x.now_ms" if as_of is None else chain.time_value(as_of)
-                put, key = (
-                    f"{chain.constant(store)}.put",
-                    f"{chain.constant(part_of)}({chain.value(table.key)})",
-                )
-                code.add(f"{put}({key}, r, {time})")
-                code.add("x.account.table_out += 1")
-            chain.refused()
-        self._compile(table.topic, code)
-        self.feeds[table.topic] = WholeFeed()
-        self.sides[table.topic] = NO_TIME
+    def _write_tables(self) -> None:
+        """A function for the topic of each table, and the records that wait for rows."""
+        tables = self.tables
+        for table in self.definition.tables.values():
+            self._add_store(f"table {table.name}", tables.stores[table.name], tables.rests_on(table))
+            self._compile(table.topic, tables.write_table(table))
+            self.feeds[table.topic] = WholeFeed(takes_null=True)
+            self.sides[table.topic] = NO_TIME
+        for wait in tables.waits:
+            name = f"wait for {wait.step.table}"
+            number = sum(each.startswith(name) for each in self.stores)
+            name += f" {number + 1}" if number else ""
+            self._add_store(name, wait.waiting, (tables.wait_rests_on(wait), self._time))
 
     def _write_main(self) -> None:
         definition = self.definition
@@ -274,7 +272,7 @@ class Program:
         code.add("high = p.high_ms", "mark = high - BOUND", "others = x.others_ms", "t = x.now_ms")
         code.add("low = mark if mark < others else others")
         code.add("closed = mark if mark > x.closed_ms else x.closed_ms")
-        self._write_locals(chain, windows=self.joining is None)
+        self._write_locals(chain, windows=self._is_one_function)
         with self._counted(code, "p.high_ms = high"), code.block("for i, r in enumerate(rows, first):"):
             with code.block("try:"):
                 yield chain
@@ -301,13 +299,14 @@ class Program:
 
     def _moved(self) -> list[str]:
         """What is done when the watermark moves."""
-        lines = []
+        lines = [] if self.joining is None else self.joining.expire_lines()
+        lines += self.tables.moved_lines()
+        # What was kept until now went on by what was forgotten before.
         if any(isinstance(step, Dedup | StreamJoin) for step in self.definition.steps):
             lines += ["if low > x.reached_ms:", "    x.reached_ms = low"]
-        if self.joining is not None:
-            lines += self.joining.expire_lines()
         if self.grouping is not None:
-            lines += self.grouping.closing_lines(at_hand=self.joining is None)
+            low = f"low - {self.tables.wait_ms}" if self.tables.waits else "low"
+            lines += self.grouping.closing_lines(at_hand=self._is_one_function, low=low)
         return lines
 
     def _write_rest(self, chain: Chain, steps: Sequence[Step]) -> None:
@@ -319,8 +318,36 @@ class Program:
                 source = self.grouping.write_finish(steps[number + 1 :], self.definition.branches)
                 self.sources["results"] = source
                 return
+            if isinstance(step, TableJoin) and step.wait_ms:
+                wait = next(each for each in self.tables.waits if each.step is step)
+                self._write_wait(chain, wait, steps[number + 1 :])
+                return
             self._write_step(chain, step)
         chain.give_out(self.definition.branches)
+
+    def _write_wait(self, chain: Chain, wait: Wait, rest: Sequence[Step]) -> None:
+        """A join in which records wait, and a function for what is done with those that go on."""
+        row = self.tables.write_wait(chain, wait)
+        code = Code()
+        after = chain.continued(code)
+        after.behind_ms = wait.behind_ms
+        code.open(f"def {wait.name}(rows, low, x):")
+        self._write_locals(after, windows=wait is self.tables.waits[-1])
+        with self._counted(code), code.block(f"for {row} in rows:"):
+            with code.block("try:"):
+                # What was given out while the record waited is closed for it as well.
+                code.add("if closed < x.closed_ms:", "    closed = x.closed_ms")
+                after.table_join(wait.step, row.split(", ")[4])
+                self._write_rest(after, rest)
+                after.close_blocks()
+            after.refused()
+        wait.after = self._define(f"after the join with {wait.step.table}", code, wait.name)
+        if chain.reads_the_message:
+            wait.message = self._message
+
+    def _message(self, line: bytes) -> Any:
+        """What the line of a message of the source is decoded into."""
+        return self.feeds[self.definition.source.name].rows(line + b"\n")[0]
 
     def _write_step(self, chain: Chain, step: Step) -> None:
         if isinstance(step, Filter | Map):
@@ -333,11 +360,8 @@ class Program:
             self._write_dedup(chain, step)
         else:
             assert isinstance(step, TableJoin)
-            if step.table not in self._tables:
-                raise self._error(step.key, f"there is no table '{step.table}'", "name it under 'tables'")
-            if step.wait_ms:
-                raise self._error(step.key, "'wait' is not known to joins yet", "leave it out")
-            chain.table_join(step, self._tables[step.table])
+            row, _ = self.tables.write_join(chain, step)
+            chain.table_join(step, row)
 
     def _write_dedup(self, chain: Chain, step: Dedup) -> None:
         definition = self.definition

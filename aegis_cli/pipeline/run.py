@@ -250,7 +250,9 @@ class Runner:
         self._changed = True
         self._flushed_last = False
         turn = self._turn
-        turn.begin(chunk.topic, chunk.partition, chunk.lines, chunk.offsets, chunk.append_time_ms)
+        turn.begin(
+            chunk.topic, chunk.partition, chunk.lines, chunk.offsets, chunk.append_time_ms, chunk.batch
+        )
         rows = self._program.feeds[chunk.topic].rows(chunk.lines)
         for topic, number in chunk.peers:
             turn.turn_to(number, side=self._program.sides[topic])
@@ -302,7 +304,6 @@ class Runner:
     def _pass_time(self) -> None:
         """Let the clock do what it may: move processing time, and let silent partitions hold nothing back."""
         turn, program = self._turn, self._program
-        before_ms = turn.closed_ms
         if program.takes_the_clock:
             for partition in turn.partitions.values():
                 partition.high_ms = max(partition.high_ms, self._store.clock_ms())
@@ -314,8 +315,7 @@ class Runner:
             return
         # Rows that come out now are of no partition: they go where those of the first one go.
         turn.turn_to_rows(0)
-        program.advance(turn)
-        self._changed = self._changed or turn.closed_ms != before_ms
+        self._changed = program.advance(turn) or self._changed
 
     # -- commits --------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.definition import OnError
 from aegis_cli.pipeline.errors import RecordError, RecordRefusedError, TooManyRefusedError
 from aegis_cli.pipeline.fit import Fit
+from storage.batch import Batch
 
 # Below every event time there is.
 NEVER_MS = -(1 << 62)
@@ -83,6 +84,17 @@ class Turn:
         self._partition = 0
         # Whether the batch is of a table, whose rows are no records of the stream.
         self._is_table = False
+        self._batch: Batch | None = None
+        self._keys: list[bytes | None] | None = None
+        self._times_ms: list[int] | None = None
+        # The partition of the source whose rows are made.
+        self.number = 0
+        # Records that were kept and go on now: line and place. Their indexes are -1, -2 and so on.
+        self.kept: list[tuple[bytes, str]] = []
+        # The record of the batch at which they do, if it is one.
+        self.at = -1
+        # Whether nothing is to wait any more, since no record will come.
+        self.flushing = False
         self.late_to: str | None = None
         # How many streams there must have been records of before there is a watermark.
         self.sides = 1
@@ -91,9 +103,18 @@ class Turn:
 
     # -- one batch ------------------------------------------------------------------------------------
 
-    def begin(self, topic: str, partition: int, raw: bytes, offsets: Any, append_time_ms: int) -> None:
+    def begin(
+        self,
+        topic: str,
+        partition: int,
+        raw: bytes,
+        offsets: Any,
+        append_time_ms: int,
+        batch: Batch | None = None,
+    ) -> None:
         """What is processed next is a batch of this partition; `raw` are its lines."""
         self._topic, self._partition = topic, partition
+        self._batch, self._keys, self._times_ms = batch, None, None
         self._raw, self._lines, self._offsets = raw, [], offsets
         self.now_ms = append_time_ms
 
@@ -120,7 +141,7 @@ class Turn:
     def line(self, index: int) -> bytes:
         """The line of a record of the batch; one of no batch has none."""
         if index < 0:
-            return b"null"
+            return self.kept[~index][0] if self.kept else b"null"
         if not self._lines:
             self._lines = self._raw.split(b"\n")
         return self._lines[index]
@@ -128,8 +149,22 @@ class Turn:
     def place(self, index: int) -> str:
         """Where a record of the batch stands, in words; a negative number is that of a kept record."""
         if index < 0:
-            return "a record that was kept and matched nothing"
+            return self.kept[~index][1] if self.kept else "a record that was kept and matched nothing"
         return f"{self._topic}/{self._partition}@{self._offsets[index]}"
+
+    def key(self, index: int) -> bytes | None:
+        """The stored key of a message of the batch."""
+        if self._keys is None:
+            found = None if self._batch is None else self._batch.keys()
+            self._keys = [None] * len(self._offsets) if found is None else found
+        return self._keys[index]
+
+    def time_ms(self, index: int) -> int:
+        """The timestamp of a message of the batch."""
+        if self._times_ms is None:
+            found = None if self._batch is None else self._batch.timestamps_ms()
+            self._times_ms = [self.now_ms] * len(self._offsets) if found is None else found
+        return self._times_ms[index]
 
     # -- records that do not go on --------------------------------------------------------------------
 
@@ -149,8 +184,11 @@ class Turn:
         reason = str(error)
         if action.action == "stop":
             raise self._stopped(index, RecordRefusedError(self.pipeline, self.place(index), reason))
-        account, is_table = self.account, self._is_table
+        # A kept record goes on when another one comes, and that one has been seen.
+        account, is_table = self.account, self._is_table and index >= 0
         seen = (account.table_rows if is_table else account.records_in) + index + 1
+        if index < 0:
+            seen = account.records_in + (0 if self._is_table else self.at + 1)
         dead = (account.table_dead if is_table else account.dead) + 1
         ratio = action.max_ratio
         if ratio is not None and seen >= _RATIO_RECORDS_MIN and dead > ratio * seen:
@@ -165,8 +203,12 @@ class Turn:
             self._put_aside(action.topic, index, reason)
 
     def _stopped(self, index: int, cause: RecordRefusedError | TooManyRefusedError) -> Exception:
-        """What ends the processing; before a record that was kept nothing can be committed."""
-        return cause if index < 0 else StoppedAt(index, cause)
+        """What ends the processing: before this record, or before the one that let a kept one go on.
+
+        Without one nothing can be committed.
+        """
+        place = self.at if index < 0 else index
+        return cause if place < 0 else StoppedAt(place, cause)
 
     def refuse_result(self, group: Any, error: RecordError) -> None:
         """A result that cannot be given out: no record stands for it, and it counts among the results.
@@ -198,6 +240,7 @@ class Turn:
 
     def turn_to_rows(self, number: int) -> None:
         """Let rows go to those of this partition."""
+        self.number = number
         for position, runs in enumerate(self.rows):
             if self.same[position] != position:
                 self.outs[position] = self.outs[self.same[position]]

@@ -127,7 +127,9 @@ class _Expected:
             on_gap=self._refuse_gap,
         )
         while (chunk := inputs.take()) is not None:
-            turn.begin(chunk.topic, chunk.partition, chunk.lines, chunk.offsets, chunk.append_time_ms)
+            turn.begin(
+                chunk.topic, chunk.partition, chunk.lines, chunk.offsets, chunk.append_time_ms, chunk.batch
+            )
             for topic, number in chunk.peers:
                 turn.turn_to(number, side=program.sides[topic])
             partition = turn.turn_to(chunk.partition, side=program.sides[chunk.topic])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,17 @@ from storage.store import Append, Store
 from storage.topic import TopicSettings
 
 START_MS = 1_772_000_000_000
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A message without a value: its key, `None` for none, and its own time, if it has one."""
+
+    key: Any
+    time_ms: int = -1
+
+    def stored(self) -> bytes:
+        return msgspec.json.encode(self.key)
 
 
 class Runs:
@@ -33,16 +45,31 @@ class Runs:
         )
 
     def publish(self, topic: str, records: Iterable[Any], *, partition: int = 0) -> None:
-        """Append records as one batch."""
-        lines = [msgspec.json.encode(record) for record in records]
-        self.publish_lines(topic, b"".join(line + b"\n" for line in lines), len(lines), partition=partition)
+        """Append records as one batch; a `Removal` among them is a null with a key."""
+        records = list(records)
+        values = [None if isinstance(record, Removal) else record for record in records]
+        lines = b"".join(msgspec.json.encode(value) + b"\n" for value in values)
+        keys = times_ms = None
+        if any(isinstance(record, Removal) for record in records):
+            keys = [record.stored() if isinstance(record, Removal) else b"null" for record in records]
+            times_ms = [record.time_ms if isinstance(record, Removal) else -1 for record in records]
+        self.publish_lines(topic, lines, len(values), partition=partition, keys=keys, times_ms=times_ms)
 
-    def publish_lines(self, topic: str, lines: bytes, count: int, *, partition: int = 0) -> None:
+    def publish_lines(
+        self,
+        topic: str,
+        lines: bytes,
+        count: int,
+        *,
+        partition: int = 0,
+        keys: list[bytes] | None = None,
+        times_ms: list[int] | None = None,
+    ) -> None:
         """Append lines as one batch."""
         self.topic(topic)
         if count:
             self.now_ms += 1
-            batch = RecordBatch(lines=lines, count=count)
+            batch = RecordBatch(lines=lines, count=count, keys=keys, timestamps_ms=times_ms)
             self.store.append([Append(topic=topic, partition=partition, batches=[batch])])
 
     def run(self, text: str, *, flush: bool = True, name: str = "p") -> Account:

@@ -14,6 +14,9 @@ ENDS = "source: in\nsink: out\n"
 TIMED = f"{ENDS}time: t\n"
 CASE = f"{ENDS}tests:\n"
 NEXT = "\n  - "
+TABLE = f"{ENDS}tables: {{c: {{topic: cs, key: id}}}}\n"
+AS_OF = f"{ENDS}tables: {{c: {{topic: cs, key: id, as_of: at}}}}\n"
+CLOCK = "time: {processing: true}\n"
 
 
 def refused(text: str) -> PipelineFileError:
@@ -157,6 +160,22 @@ STEPS = [
     (f"{ENDS}tables: {{a: {{topic: out, key: i}}}}", 2, 1, "write to the topic 'out' that it reads", ""),
     (f"{ENDS}join: {{table: a, topic: b}}", 3, 18, "both 'table' and 'topic'", ""),
     (f"{ENDS}join: {{topic: b, wait: 1s}}", 3, 18, "'wait' is only for joins with a table", ""),
+    (
+        f"{TABLE}join: {{table: c, key: a, wait: 1s}}",
+        4,
+        1,
+        "a join with 'wait' needs a 'time'",
+        "time: {field",
+    ),
+    (
+        f"{AS_OF}join: {{table: c, key: a}}",
+        4,
+        1,
+        "with table 'c', which has 'as_of', needs a 'time'",
+        "time:",
+    ),
+    (f"{AS_OF}{CLOCK}join: {{table: c, key: a}}", 5, 1, "'as_of' needs the time of the records", "time: {fi"),
+    (f"{TABLE}{CLOCK}join: {{table: c, key: a, wait: 1s}}", 5, 1, "and not the clock's", "time: {field"),
     (f"{ENDS}join: {{topic: b, key: a}}", 3, 7, "'join' has no 'as'", "other_key: order_id"),
     (
         f"{ENDS}join: {{topic: b, as: x, key: a, other_key: c, other_time: d, within: 1h}}",
@@ -248,6 +267,21 @@ CASES = [
     (f"{CASE}- {{name: a, given: {{inn: []}}, expect: {{out: 1}}}}", 4, 3, "gives to 'inn'", "'in'?"),
     (f"{CASE}- {{name: a, given: {{in: []}}, expect: {{ot: 1}}}}", 4, 3, "expects in 'ot'", "'out'?"),
     (f"{CASE}- {{name: a, given: {{in: [.inf]}}, expect: {{out: 1}}}}", 4, 26, "no number that JSON has", ""),
+    (f"{CASE}- {{name: a, given: {{in: [{{$key: 1}}]}}, expect: {{out: 1}}}}", 4, 26, "has $key, $value", ""),
+    (
+        f"{CASE}- {{name: a, given: {{in: [{{$key: [], $value: 1}}]}}, expect: {{}}}}",
+        4,
+        26,
+        "text or a numb",
+        "",
+    ),
+    (
+        f"{CASE}- {{name: a, given: {{in: [{{$key: 1, $value: 1, $time: x}}]}}}}",
+        4,
+        26,
+        "'x' is no time",
+        "$value",
+    ),
     (f"{CASE}- {{name: a, given: {{in: [1e999]}}, expect: {{out: 1}}}}", 4, 26, "no number", "quote"),
     (
         f"{CASE}- {{name: a, given: {{in: [9223372036854775808]}}, expect: {{out: 1}}}}",

@@ -23,7 +23,7 @@ from aegis_cli.pipeline.reading import loads
 from aegis_cli.pipeline.run import RunOptions, run_pipeline
 from aegis_cli.pipeline.verify import verify_pipeline
 from storage.batch import Message
-from tests.pipeline.runs import Runs
+from tests.pipeline.runs import Removal, Runs
 
 _EXAMPLES = int(os.environ.get("AEGIS_PIPELINE_EXAMPLES", "12"))
 
@@ -57,20 +57,27 @@ def pipelines(draw: st.DrawFn) -> str:
     join = draw(st.booleans())
     if draw(st.booleans()):
         lines.append("  - filter: v is not None and v != 3")
-    if draw(st.booleans()):
+    temporal = join and draw(st.booleans())
+    watermark = f"watermark: {draw(st.sampled_from(('0s', '2s', '10s')))}"
+    flat = draw(st.sampled_from(("", "before", "behind")))
+    if flat == "before":
         lines.append("  - flat_map: {items: items, as: item}")
+    if temporal:
+        lines.append(f"  - time: {{field: at, {watermark}}}")
     if join:
-        lines.insert(0, "tables: {users: {topic: users, key: id}}")
-        kind = draw(st.sampled_from(("inner", "left")))
-        lines.append(f"  - join: {{table: users, key: k, type: {kind}}}")
+        lines += draw(_joins(temporal=temporal))
+        lines.insert(0, draw(_tables(temporal=temporal)))
+    if flat == "behind":
+        lines.append("  - flat_map: {items: items, as: item}")
     name = "users.name" if join else "k"
-    timed = draw(st.integers(0, 4)) > 0
+    timed = temporal or draw(st.integers(0, 4)) > 0
     if timed:
         if draw(st.booleans()):
             lines.append(f"  - map: {{at: at, k: k, v: v + 0, u: {name}}}")
         else:
             lines.append("  - map: {at: at, k: k, v: v, u: k}")
-        lines.append(f"  - time: {{field: at, watermark: {draw(st.sampled_from(('0s', '2s', '10s')))}}}")
+        if not temporal:
+            lines.append(f"  - time: {{field: at, {watermark}}}")
         if draw(st.booleans()):
             to = draw(st.sampled_from(("", ", dropped_to: twice")))
             lines.append(f"  - dedup: {{key: {draw(st.sampled_from(('k', '[k, v]')))}, within: 4s{to}}}")
@@ -89,6 +96,28 @@ def pipelines(draw: st.DrawFn) -> str:
         "branches:\n  - {filter: v > 3, sink: b}\n  - {map: {x: k}, sink: c}\n  - {filter: k == 1, sink: b}",
     ))))  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+@st.composite
+def _tables(draw: st.DrawFn, *, temporal: bool) -> str:
+    """Two tables. Without a time of their own rows grow old by the clock of appends, in milliseconds."""
+    tables = []
+    for name in ("users", "places"):
+        as_of = temporal and draw(st.booleans())
+        ttl = draw(st.sampled_from(("", "", ", ttl: 4s", ", ttl: 15s") if as_of else ("", "", ", ttl: 3ms")))
+        tables.append(f"{name}: {{topic: {name}, key: id{', as_of: since' if as_of else ''}{ttl}}}")
+    return f"tables: {{{', '.join(tables)}}}"
+
+
+@st.composite
+def _joins(draw: st.DrawFn, *, temporal: bool) -> list[str]:
+    """A join with the first table, and sometimes one with the second behind it."""
+    joins = []
+    for table, key in (("users", "k"), ("places", "v"))[: draw(st.sampled_from((1, 1, 2)))]:
+        wait = draw(st.sampled_from(("", ", wait: 2s", ", wait: 9s", ", wait: 30s"))) if temporal else ""
+        kind = draw(st.sampled_from(("inner", "left", "left")))
+        joins.append(f"  - join: {{table: {table}, key: {key}, type: {kind}{wait}}}")
+    return joins
 
 
 @st.composite
@@ -127,13 +156,14 @@ def history(number: int) -> History:
     """Random batches, always the same of the same number."""
     dice = random.Random(number)
     made = History({"a": dice.choice((1, 1, 3)), "users": dice.choice((1, 2)), "b": dice.choice((1, 2))})
+    made.partitions["places"] = 1
     clock = 0
     for _ in range(dice.randrange(1, 12)):
-        topic = dice.choice(("a", "a", "a", "users"))
+        topic = dice.choice(("a", "a", "a", "users", "users", "places"))
         records: list[Any] = []
         for _ in range(dice.randrange(1, 20)):
             clock += dice.choice((0, 0, 1, 1, 2, 9 if dice.random() < 0.1 else 1))
-            records.append(_user(dice) if topic == "users" else _record(dice, clock))
+            records.append(_record(dice, clock) if topic == "a" else _row(dice, clock))
         made.pieces.append(Piece(topic, dice.randrange(made.partitions[topic]), records))
     return made
 
@@ -154,10 +184,16 @@ def _record(dice: random.Random, clock: int) -> Any:
     return record
 
 
-def _user(dice: random.Random) -> Any:
+def _row(dice: random.Random, clock: int) -> Any:
+    """A row of a table, or the removal of one."""
     if dice.random() < 0.05:
         return dice.choice((None, 7, {"name": "no key"}))
-    return {"id": dice.choice((1, 2, "a", "b")), "name": dice.choice(("x", "y", None, dice.randrange(9)))}
+    key = dice.choice((1, 2, 3, "a", "b"))
+    since = clock - dice.choice((0, 0, 0, 2, 5, 20, -3))
+    if dice.random() < 0.15:
+        return Removal(dice.choice((key, str(key))), dice.choice((since * 1000, -1)))
+    name = dice.choice(("x", "y", None, dice.randrange(9)))
+    return {"id": key, "since": since, "name": name}
 
 
 # -- ways of running --------------------------------------------------------------------------------------
@@ -174,7 +210,7 @@ class Written:
     def of(cls, runs: Runs, account: Account) -> Written:
         found: dict[tuple[str, int], list[tuple[bytes, Any, bytes | None]]] = {}
         for name in runs.store.catalog.names():
-            if name in ("a", "users"):
+            if name in ("a", "users", "places"):
                 continue
             for number in range(runs.store.topic(name).partitions):
                 messages = list(runs.store.read(name, partition=number))

@@ -30,6 +30,7 @@ def test_there_is_an_example_of_each_kind() -> None:
         "order-enrichment",
         "order-lines",
         "order-payments",
+        "order-prices",
         "payments-dedup",
         "purchase-metrics",
         "sessions",

@@ -11,11 +11,16 @@ from typing import Any
 
 from aegis_cli.pipeline.definition import Case
 from aegis_cli.pipeline.document import ListNode, MappingNode, Node, ScalarNode
+from aegis_cli.pipeline.errors import RecordError
+from aegis_cli.pipeline.event_time import event_time_ms
 from aegis_cli.pipeline.place import shown
 from aegis_cli.pipeline.reading import scalars
 from aegis_cli.pipeline.reading.keys import Keys, entries, items, wrong_kind
 
 EXAMPLE = "tests: [{name: NAME, given: {orders: [{id: 1}]}, expect: {metrics: [{id: 1}]}}]"
+# What a given message consists of that has a key; the last may be left out.
+KEYED = ("$key", "$value", "$time")
+_KEYED_EXAMPLE = "{$key: 1, $value: null}"
 _KEYS = ("name", "given", "expect", "crash_after", "flush")
 _CONSTANTS: dict[str, object] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -72,7 +77,31 @@ def _case(node: Node) -> Case:
 def _records(node: Node) -> list[Any]:
     if not isinstance(node, ListNode):
         raise wrong_kind(node, "what is given to a topic must be a list of records", "[{id: 1}, {id: 2}]")
-    return [value(each) for each in node.items]
+    return [_given(each) for each in node.items]
+
+
+def _given(node: Node) -> Any:
+    """A record, or a message with its key, and with its time."""
+    found = value(node)
+    if not is_keyed(found):
+        return found
+    if not found.keys() <= set(KEYED) or KEYED[1] not in found:
+        raise node.place.error(
+            f"a message with a key has {', '.join(KEYED[:2])} and, perhaps, {KEYED[2]}", _KEYED_EXAMPLE
+        )
+    if isinstance(found[KEYED[0]], bool) or not isinstance(found[KEYED[0]], str | int | float):
+        raise node.place.error("a message's key must be a text or a number", _KEYED_EXAMPLE)
+    if KEYED[2] in found:
+        try:
+            event_time_ms(found[KEYED[2]])
+        except RecordError as error:
+            raise node.place.error(f"{KEYED[2]}: {error}", _KEYED_EXAMPLE) from None
+    return found
+
+
+def is_keyed(record: Any) -> bool:
+    """Whether a given record says what its message's key is."""
+    return isinstance(record, dict) and KEYED[0] in record
 
 
 def _expected(node: Node) -> list[Any] | int:

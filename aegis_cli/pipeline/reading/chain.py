@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from aegis_cli.pipeline.definition import Aggregate, Step, StreamJoin, Table, Window
+from aegis_cli.pipeline.definition import Aggregate, Step, StreamJoin, Table, TableJoin, Time, Window
 from aegis_cli.pipeline.document import Node, ScalarNode
 from aegis_cli.pipeline.place import shown, suggestion
 from aegis_cli.pipeline.reading import scalars, steps
@@ -69,6 +69,7 @@ class Chain:
         self._parts: dict[str, tuple[ScalarNode, Node]] = {}
         self._counts: dict[str, int] = {}
         self._has_time = False
+        self._takes_the_clock = False
         self._aggregated = False
 
     def add(self, key: ScalarNode, node: Node) -> None:
@@ -102,6 +103,8 @@ class Chain:
             step = join(node, self._tables)
             if isinstance(step, StreamJoin):
                 self._need_time(key, "a join with a topic")
+            else:
+                self._check_table_join(key, step)
             return step
         if name == "time" and self._has_time:
             raise key.place.error("there is a 'time' already", "a record has one; remove one of them")
@@ -112,10 +115,27 @@ class Chain:
                     f"there are more than {_MOST[name]} {name!r}", "make two pipelines, joined by a topic"
                 )
         found = _READERS[name](node)
-        self._has_time = self._has_time or name == "time"
+        if isinstance(found, Time):
+            self._has_time = True
+            self._takes_the_clock = found.processing
         if name == "dedup":
             self._need_time(key, "'dedup'")
         return found
+
+    def _check_table_join(self, key: ScalarNode, step: TableJoin) -> None:
+        """A row of a time, and a wait, need a time that is the same whenever the pipeline runs."""
+        if step.wait_ms:
+            what = "a join with 'wait'"
+        elif self._tables[step.table].as_of is not None:
+            what = f"a join with table {shown(step.table)}, which has 'as_of',"
+        else:
+            return
+        self._need_time(key, what)
+        if self._takes_the_clock:
+            raise key.place.error(
+                f"{what.rstrip(',')} needs the time of the records, and not the clock's",
+                f"write {steps.TIME_EXAMPLE}",
+            )
 
     def _need_time(self, key: ScalarNode, what: str) -> None:
         if not self._has_time:
