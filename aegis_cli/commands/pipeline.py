@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from aegis_cli.pipeline.run import RunOptions
     from storage.store import Store
 
-_WORKERS_MAX = 16
-
 app = typer.Typer(
     help="""Run pipelines: YAML files that turn topics into topics, exactly once.
 
@@ -85,6 +83,8 @@ def run(
         typer.Option(
             "--workers",
             metavar="N",
+            min=1,
+            max=16,
             help="Run the steps that keep nothing in N processes, 1 to 16; results do not depend on it.",
         ),
     ] = 1,
@@ -104,16 +104,13 @@ def run(
 
     Example:
       aegis pipeline run purchases.yaml
-      aegis pipeline run purchases.yaml --once --set day=2026-03-01
-      aegis pipeline run purchases.yaml --workers 3
+      aegis pipeline run purchases.yaml --once --workers 3 --set day=2026-03-01
     """
     env = env_of(context)
     if flush and not once:
         raise UsageError("--flush needs --once; a pipeline that goes on closes its windows by itself")
     if chunk is not None and chunk < 1:
         raise UsageError(f"--chunk is {chunk}; use 1 or more")
-    if not 1 <= workers <= _WORKERS_MAX:
-        raise UsageError(f"--workers is {workers}; use 1 to {_WORKERS_MAX}")
     read = reader(file, variables)
     with nullcontext() if once else ReloadSignal(env, file, read) as reload:
         with understood():
@@ -336,6 +333,9 @@ def reset(
 @app.command("verify")
 def verify(context: typer.Context, file: FileArgument, variables: SetOption = None) -> int:
     """Run the history again, in memory, and compare with what the sink's topics hold. Writes nothing.
+
+    Exits with 1 where they differ, and where it cannot be told, with the reason: a sink is no topic, the
+    clock decides what comes out (processing time, 'idle'), or a part of the history is gone.
 
     Example:
       aegis pipeline verify purchases.yaml

@@ -6,11 +6,12 @@ Promise: with or without workers the same chunks come in the same order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aegis_cli.pipeline.around import Around
+from aegis_cli.pipeline.fit import Fit
 from aegis_cli.pipeline.inputs import Chunk, Inputs, until
 from aegis_cli.pipeline.line_inputs import LineInputs
 from aegis_cli.pipeline.prefix import Prepared
@@ -75,6 +76,7 @@ class Ahead:
         inputs: Inputs | LineInputs,
         program: Program,
         workers: Workers | None,
+        fits: Sequence[Fit],
         halt: tuple[str, int] | None,
         is_given_up: Callable[[], bool],
     ) -> None:
@@ -85,7 +87,7 @@ class Ahead:
         self._has_ended = False
         self._is_given_up = is_given_up
         if self._workers is not None:
-            self._workers.define(program.definition)
+            self._workers.define(program.definition, fits)
         self._under_way: deque[tuple[Taken, Worker | None]] = deque()
 
     def take(self) -> Taken | None:

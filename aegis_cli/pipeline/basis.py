@@ -21,7 +21,6 @@ from aegis_cli.pipeline.definition import (
     Definition,
     FlatMap,
     Map,
-    Sink,
     StreamJoin,
     TableJoin,
     Text,
@@ -132,7 +131,7 @@ class Basis:
 def check_change(facts: Facts, basis: Basis) -> None:
     """Raise `StateChangedError` where what a pipeline holds, by its last commit, is not valid any more."""
     definition = basis.definition
-    _check_sinks(facts, definition)
+    _check_files(facts, definition)
     for state in _held(facts):
         was, now = facts.basis.get(state, {}), basis.meanings.get(state, {})
         for part in dict.fromkeys([*was, *now]):
@@ -162,13 +161,8 @@ def _held(facts: Facts) -> Iterator[str]:
     yield from (state for state, held in facts.open.items() if held)
 
 
-def _check_sinks(facts: Facts, definition: Definition) -> None:
-    """What a killed run did not bring to a sink, or brought there too much, only that sink can set right."""
-    sinks = sink_names(definition)
-    for slot, rows in facts.pending.items():
-        if rows and facts.sinks.get(slot) != sinks.get(slot):
-            reason = f"rows of the last commit of pipeline '{definition.name}' go to another sink"
-            raise StateChangedError(definition, reason, hint="run it to its end once with the sinks it had")
+def _check_files(facts: Facts, definition: Definition) -> None:
+    """What a killed run wrote too much into a file, only that sink can set right."""
     kept = file_paths(definition)
     for path, committed in facts.files.items():
         if path not in kept and Path(path).exists():
@@ -179,19 +173,10 @@ def _check_sinks(facts: Facts, definition: Definition) -> None:
                 raise StateChangedError(definition, reason, hint=hint)
 
 
-def sink_names(definition: Definition) -> dict[str, str]:
-    """What tells sinks from one another, by their number; a connection's secrets cannot be read from it."""
-    return {f"{number}": _sink_name(branch.sink) for number, branch in enumerate(definition.branches)}
-
-
 def file_paths(definition: Definition) -> list[str]:
     """The files that are sinks, as commits name them."""
     names = [branch.sink.name for branch in definition.branches if branch.sink.kind == "file"]
     return [str(Path(name).resolve()) for name in names]
-
-
-def _sink_name(sink: Sink) -> str:
-    return _digest(sink.kind, sink.name, sink.table)
 
 
 def _told(window: Window | None) -> object:

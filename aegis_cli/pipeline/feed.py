@@ -6,12 +6,14 @@ read is skipped at native speed and never becomes an object.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from aegis_cli.pipeline.errors import RecordError
+from aegis_cli.pipeline.definition import Definition
+from aegis_cli.pipeline.errors import PipelineFileError, RecordError
+from aegis_cli.pipeline.place import shown
 
 _TYPES: dict[str, Any] = {
     "any": Any,
@@ -88,3 +90,18 @@ class WholeFeed:
             return self._decoder.decode(line)
         except (msgspec.DecodeError, RecursionError) as error:
             return RecordError("it is no JSON object" if line[:1] != b"{" else str(error))
+
+
+def feed_of(definition: Definition, fields: Sequence[str]) -> Feed:
+    """What decodes these fields of the source. Raises `PipelineFileError` for names that it cannot find."""
+    try:
+        return Feed(fields, definition.source.schema)
+    except ValueError:
+        # The decoder finds fields by their names as they stand in the line, without escapes.
+        names = [*fields, *definition.source.schema]
+        bad = next(name for name in names if not name.isprintable() or '"' in name or "\\" in name)
+        raise PipelineFileError(
+            definition.path,
+            f"a field cannot be read with a quote or a backslash in its name: {shown(bad)}",
+            hint="let who publishes name it otherwise",
+        ) from None

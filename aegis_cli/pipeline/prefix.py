@@ -11,19 +11,15 @@ import marshal
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
-
 from aegis_cli.pipeline.chain import Chain
 from aegis_cli.pipeline.code import Code
 from aegis_cli.pipeline.definition import Definition, Filter, FlatMap, Map, Step, StreamJoin, TableJoin, Time
 from aegis_cli.pipeline.errors import RecordError
-from aegis_cli.pipeline.event_time import event_time_ms
 from aegis_cli.pipeline.expression import Constants
-from aegis_cli.pipeline.feed import Feed
+from aegis_cli.pipeline.feed import feed_of
+from aegis_cli.pipeline.fit import Fit
 from aegis_cli.pipeline.scope import Handed, HandedScope, Scope, SourceFields
-from aegis_cli.pipeline.turn import Partition, Turn
-
-_encoder = msgspec.json.Encoder()
+from aegis_cli.pipeline.turn import UNLIMITED_BYTES, Partition, Turn
 
 
 class Prepared:
@@ -31,16 +27,29 @@ class Prepared:
 
     `rows` begin with the number of their record, and its time where one was computed; `refusals` are (how
     many rows came before, number of the record, reason); `lines` is what goes out of a pipeline that keeps
-    nothing, for each of its sinks.
+    nothing, for each of its sinks: lines in one piece, or rows of a table.
     """
 
-    __slots__ = ("count", "expanded", "filtered", "lines", "out", "outs", "raw", "refusals", "rows", "split")
+    __slots__ = (
+        "count",
+        "expanded",
+        "filtered",
+        "fits",
+        "lines",
+        "out",
+        "outs",
+        "raw",
+        "refusals",
+        "rows",
+        "split",
+    )
 
-    def __init__(self, sinks: Sequence[int] = ()) -> None:
+    def __init__(self, sinks: Sequence[int] = (), fits: Sequence[Fit] = ()) -> None:
+        self.fits = fits
         self.count = self.filtered = self.expanded = self.out = 0
         self.rows: list[Sequence[Any]] = []
         self.refusals: list[tuple[int, int, str]] = []
-        self.lines: list[bytes] = []
+        self.lines: list[bytes | list[Any]] = []
         made: list[list[Any]] = [[] for _ in sinks]
         self.outs = [made[first] for first in sinks]
         self.raw = b""
@@ -86,6 +95,8 @@ class Prefix:
         self._definition = definition
         self._constants = constants
         self._sinks = sinks
+        # What the topics of the sinks take.
+        self.fits = [Fit("", UNLIMITED_BYTES) for _ in sinks]
         self.gives_time = bool(self.steps) and isinstance(self.steps[-1], Time)
         self.is_whole = not self.rest and not self.gives_time
         self._fields = SourceFields()
@@ -93,7 +104,8 @@ class Prefix:
         self._chain = Chain(self._code, constants, Scope({}, self._fields), path=definition.path)
         self._code.open("def prepare(rows, first, x):")
         self._code.add("filtered = out = expanded = 0", "give = x.rows.append")
-        self._code.add(*(f"out{number} = x.outs[{number}].append" for number in range(len(sinks))))
+        if self.is_whole:
+            self._code.add(*Chain.out_lines(definition.branches))
         self._code.open("for i, r in enumerate(rows, first):")
         self._code.open("try:")
         for step in self.steps:
@@ -103,7 +115,7 @@ class Prefix:
                 self._chain.flat_map(step)
             else:
                 assert isinstance(step, Time) and step.field is not None
-                self._code.add(f"t = {constants.name_of(event_time_ms)}({self._chain.value(step.field)})")
+                self._code.add(f"t = {self._chain.time_value(step.field)}")
         before = self._chain
         names = before.fields if not before.is_message else list(before.scope)
         self._handed = Handed(before.scope, names, first=2 if self.gives_time else 1)
@@ -111,7 +123,7 @@ class Prefix:
     def hand_over(self, chain: Chain) -> None:
         """Let a chain go on with what is handed to it, an item of the row `r` for each name that it uses."""
         is_open = self._chain.scope.is_open
-        scope = Scope({}, self._handed) if is_open else HandedScope(self._handed)
+        scope = Scope(self._handed, self._handed) if is_open else HandedScope(self._handed)
         chain.take_over(scope, self._handed, is_message=self._chain.is_message)
 
     def finish(
@@ -124,19 +136,19 @@ class Prefix:
             chain.give_out(self._definition.branches)
         else:
             values = ["i", *(["t"] if self.gives_time else [])]
-            values += [chain.scope[name] for name in self._handed.asked]
+            values += self._handed.asked
             code.add(f"give(({', '.join(values)},))")
-        chain.close_loops()
+        chain.close_blocks()
         code.close()
         chain.refused()
         code.close()
         code.add("x.filtered += filtered", "x.expanded += expanded", "x.out += out")
-        self._feed = Feed(self._fields.fields, self._definition.source.schema)
+        self._feed = feed_of(self._definition, self._fields.fields)
         self._prepare = compiled("in workers", code, "prepare")
 
     def prepare(self, lines: bytes) -> Prepared:
         """Prepare a chunk."""
-        found = Prepared(self._sinks)
+        found = Prepared(self._sinks, self.fits)
         found.raw = lines
         rows = self._feed.rows(lines)
         found.count = len(rows)
@@ -150,7 +162,7 @@ class Prefix:
             rows = rows[first:]
         self._prepare(rows, first, found)
         found.lines = [
-            _lines(rows) if number == same else b""
+            _joined(rows) if number == same else []
             for number, (same, rows) in enumerate(zip(self._sinks, found.outs, strict=True))
         ]
         return found
@@ -162,13 +174,19 @@ class Prefix:
         account.expanded += prepared.expanded
         account.out += prepared.out
         for out, lines in zip(turn.outs, prepared.lines, strict=True):
-            out.extend(lines.split(b"\n")[:-1])
+            out.extend(lines if isinstance(lines, list) else lines.split(b"\n")[:-1])
         rows, first = prepared.rows, 0
         for position, index, reason in prepared.refusals:
             self._process(rows[first:position], 0, partition, turn)
             turn.refuse(index, RecordError(reason))
             first = position
         self._process(rows[first:], 0, partition, turn)
+
+
+def first_sinks(definition: Definition) -> list[int]:
+    """For each sink the number of the first one of the same topic."""
+    sinks = [(each.sink.kind, each.sink.name, each.sink.key) for each in definition.branches]
+    return [sinks.index(sink) if sink[0] == "topic" else number for number, sink in enumerate(sinks)]
 
 
 def first_steps(definition: Definition) -> tuple[Step, ...]:
@@ -188,7 +206,6 @@ def _keeps_records(step: StreamJoin | TableJoin) -> bool:
     return isinstance(step, StreamJoin) or step.wait_ms > 0
 
 
-def _lines(rows: list[Any]) -> bytes:
-    if rows and type(rows[0]) is bytes:
-        return b"\n".join(rows) + b"\n"
-    return _encoder.encode_lines(rows)
+def _joined(rows: list[Any]) -> bytes | list[Any]:
+    """Lines in one piece, which is cheaper to hand over; rows of a table stay as they are."""
+    return b"\n".join(rows) + b"\n" if rows and type(rows[0]) is bytes else rows

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.basis import Basis
 from aegis_cli.pipeline.chain import Chain
 from aegis_cli.pipeline.code import Code
@@ -31,10 +32,10 @@ from aegis_cli.pipeline.definition import (
 )
 from aegis_cli.pipeline.errors import PipelineFileError, RecordError
 from aegis_cli.pipeline.expression import Constants
-from aegis_cli.pipeline.feed import Feed, WholeFeed
+from aegis_cli.pipeline.feed import Feed, WholeFeed, feed_of
 from aegis_cli.pipeline.grouping import Grouping
 from aegis_cli.pipeline.joining import Joining
-from aegis_cli.pipeline.prefix import Prefix
+from aegis_cli.pipeline.prefix import Prefix, first_sinks
 from aegis_cli.pipeline.scope import Scope, SourceFields, WholeFields
 from aegis_cli.pipeline.seen import Seen
 from aegis_cli.pipeline.state import StateStore
@@ -49,8 +50,7 @@ NO_TIME = -1
 class Program:
     """A definition, compiled. Raises `PipelineFileError` for what the expressions in it get wrong.
 
-    With `split` the first steps are a function of their own, its `prefix`, which workers can run; where the
-    state needs all of the source's records as they are, there is none.
+    With `split` the first steps are a function of their own for workers, `prefix`, if the state allows it.
     """
 
     def __init__(self, definition: Definition, *, split: bool = False) -> None:
@@ -103,7 +103,7 @@ class Program:
         """A working state with nothing in it."""
         definition = self.definition
         turn = Turn(definition.name, len(definition.branches), definition.on_error, bound_ms=self.bound_ms)
-        turn.same = self._same()
+        turn.same = first_sinks(definition)
         if self.grouping is not None:
             turn.late_to = self.grouping.step.late_to
             turn.fire = lambda low_ms: self.fire(turn, low_ms)
@@ -111,11 +111,6 @@ class Program:
             turn.after = self._after
             turn.sides = 2
         return turn
-
-    def _same(self) -> list[int]:
-        """For each sink the first one of the same topic."""
-        sinks = [(each.sink.kind, each.sink.name, each.sink.key) for each in self.definition.branches]
-        return [sinks.index(sink) if sink[0] == "topic" else number for number, sink in enumerate(sinks)]
 
     def process(self, topic: str, rows: list[Any], partition: Partition, turn: Turn) -> None:
         """Process the rows of a chunk, and put those aside that are none, which `Feed.rows` marks.
@@ -139,12 +134,16 @@ class Program:
             given_out = self.grouping.windows.close(turn.closed_ms)
             assert not given_out
 
-    def forget(self, low_ms: int) -> None:
-        """Let go of what cannot matter any more; when this is called changes no result."""
+    def forget(self, low_ms: int, account: Account) -> None:
+        """Let go of what cannot matter any more; when this is called changes no result.
+
+        Until then the account does not know what became of records that joins keep.
+        """
         if self.joining is not None:
             self.joining.right.expire(low_ms)
             if self.joining.step.kind == "inner":
                 self.joining.left.expire(low_ms)
+            self.joining.settle(account)
         for seen in self._seen:
             seen.expire(low_ms - self.tables.wait_ms)
         self.tables.expire()
@@ -153,12 +152,12 @@ class Program:
         """After the watermark moved without a record: give out what that closes; says if anything changed."""
         closed_ms = turn.closed_ms
         went_on = self.tables.advance(turn.low_ms, turn)
+        turn.reached_ms = max(turn.reached_ms, turn.low_ms)
         low_ms = turn.low_ms - self.tables.wait_ms
         if low_ms <= closed_ms:
             return went_on
         if self.joining is not None and self._after is not None and low_ms >= self.joining.left.next_end_ms:
             alone = [(kept[0], kept[1], None) for _, _, kept in self.joining.left.expire(low_ms)]
-            turn.account.expanded += len(alone)
             self._after(-1, alone, turn.closed_ms, low_ms, turn)
             went_on = True
         if self.grouping is not None and self.grouping.closes_by_time:
@@ -178,7 +177,7 @@ class Program:
         self.tables.flush(turn)
         if self.joining is not None and self._after is not None:
             alone = [(kept[0], kept[1], None) for _, _, kept in self.joining.left.flush()]
-            turn.account.expanded += len(alone)
+            self.joining.right.flush()
             self._after(-1, alone, turn.closed_ms, turn.low_ms, turn)
         if self.grouping is not None:
             given_out = self.grouping.windows.flush()
@@ -235,13 +234,13 @@ class Program:
             fields = SourceFields()
             with self._rows_of(definition.source.name, Scope({}, fields)) as chain:
                 self._write_rest(chain, steps)
-            self.feeds[definition.source.name] = Feed(fields.fields, definition.source.schema)
+            self.feeds[definition.source.name] = feed_of(definition, fields.fields)
             return
         self._write_join(join, steps[: steps.index(join)], steps[steps.index(join) + 1 :])
 
     def _write_split(self) -> None:
         """A function for what workers do, and one that goes on with it."""
-        prefix = self.prefix = Prefix(self.definition, self._constants, self._same())
+        prefix = self.prefix = Prefix(self.definition, self._constants, first_sinks(self.definition))
         with self._rows_of(self.definition.source.name, Scope({}), prefix) as chain:
             prefix.hand_over(chain)
             if prefix.gives_time:
@@ -277,7 +276,7 @@ class Program:
         with self._counted(code), code.block("for t, l, m in pairs:"):
             with code.block("try:"):
                 self._write_rest(chain, rest)
-                chain.close_loops()
+                chain.close_blocks()
             chain.refused()
         self._after = self._define(f"{name} with {join.topic}", code, "after")
 
@@ -300,15 +299,14 @@ class Program:
                 code.add("i = r[0]")
             with code.block("try:"):
                 yield chain
-                chain.close_loops()
+                chain.close_blocks()
             chain.refused()
         code.close()
         self._compile(topic, code)
 
     def _write_locals(self, chain: Chain, *, windows: bool) -> None:
         chain.code.add("filtered = out = expanded = 0")
-        sinks = range(len(self.definition.branches))
-        chain.code.add(*(f"out{number} = x.outs[{number}].append" for number in sinks))
+        chain.code.add(*chain.out_lines(self.definition.branches))
         if windows and self.grouping is not None:
             chain.code.add(*self.grouping.locals())
             chain.undo = self.grouping.undo()
@@ -326,6 +324,9 @@ class Program:
         """What is done when the watermark moves."""
         lines = [] if self.joining is None else self.joining.expire_lines()
         lines += self.tables.moved_lines()
+        # What was kept until now went on by what was forgotten before.
+        if any(isinstance(step, Dedup | StreamJoin) for step in self.definition.steps):
+            lines += ["if low > x.reached_ms:", "    x.reached_ms = low"]
         if self.grouping is not None:
             low = f"low - {self.tables.wait_ms}" if self.tables.waits else "low"
             lines += self.grouping.closing_lines(at_hand=self._is_one_function, low=low)
@@ -352,6 +353,7 @@ class Program:
         row = self.tables.write_wait(chain, wait)
         code = Code()
         after = chain.continued(code)
+        after.behind_ms = wait.behind_ms
         code.open(f"def {wait.name}(rows, low, x):")
         self._write_locals(after, windows=wait is self.tables.waits[-1])
         with self._counted(code), code.block(f"for {row} in rows:"):
@@ -360,7 +362,7 @@ class Program:
                 code.add("if closed < x.closed_ms:", "    closed = x.closed_ms")
                 after.table_join(wait.step, row.split(", ")[4])
                 self._write_rest(after, rest)
-                after.close_loops()
+                after.close_blocks()
             after.refused()
         wait.after = self._define(f"after the join with {wait.step.table}", code, wait.name)
         if chain.reads_the_message:

@@ -24,8 +24,10 @@ from aegis_cli.pipeline.definition import (
 )
 from aegis_cli.pipeline.errors import PipelineFileError
 from aegis_cli.pipeline.program import Program
+from aegis_cli.pipeline.sinks.opening import with_declared_keys
 from aegis_cli.pipeline.state import Facts
 from storage.errors import StorageError
+from storage.store import Store
 
 _KEYS: dict[type, str] = {Filter: "filter", Map: "map", FlatMap: "flat_map", Time: "time", Dedup: "dedup"}
 
@@ -45,11 +47,11 @@ class Reload(Protocol):
         """The pipeline goes on as it was."""
 
 
-def successor(reload: Reload, program: Program, facts: Facts) -> Program | None:
+def successor(reload: Reload, program: Program, facts: Facts, store: Store) -> Program | None:
     """What goes on from `facts` in place of a program; `None` where that one goes on itself."""
     definition = program.definition
     try:
-        found = reload.load()
+        found = with_declared_keys(store, reload.load())
         if found.name != definition.name:
             reason = f"it is pipeline '{found.name}' now, and '{definition.name}' runs"
             raise PipelineFileError(found.path, reason, hint="run it by itself")

@@ -16,19 +16,18 @@ from typing import TYPE_CHECKING
 from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.ahead import Ahead, Taken, open_inputs
 from aegis_cli.pipeline.around import Around, Progress, Stop
-from aegis_cli.pipeline.basis import check_change, file_paths, has_same_time, sink_names
+from aegis_cli.pipeline.basis import check_change, file_paths, has_same_time
 from aegis_cli.pipeline.definition import Definition
-from aegis_cli.pipeline.errors import PipelineError
 from aegis_cli.pipeline.inputs import Chunk
 from aegis_cli.pipeline.line_inputs import LineInputs
 from aegis_cli.pipeline.outgoing import Outgoing
 from aegis_cli.pipeline.pace import Pace
 from aegis_cli.pipeline.prefix import Prepared
-from aegis_cli.pipeline.program import Program
+from aegis_cli.pipeline.program import NO_TIME, Program
 from aegis_cli.pipeline.reload import Reload, changed_keys, successor
-from aegis_cli.pipeline.sinks.opening import make_topics, open_sinks
+from aegis_cli.pipeline.sinks.opening import fits_of, make_topics, open_sinks, with_declared_keys
 from aegis_cli.pipeline.state import Facts, PipelineLog
-from aegis_cli.pipeline.turn import NEVER_MS, StoppedAt
+from aegis_cli.pipeline.turn import NEVER_MS, HaltedAt, StoppedAt
 from storage import files
 from storage.errors import StorageError
 from storage.reader import Gap
@@ -80,6 +79,7 @@ def run_pipeline(
     `TopicNotFoundError`, and `RecordRefusedError` or `TooManyRefusedError`, before which it commits.
     """
     around = Around(stop=stop, reload=reload, on_gap=on_gap, on_progress=on_progress)
+    definition = with_declared_keys(store, definition)
     if options.workers == 1 or definition.source.kind == "stdin":
         return _run(store, Program(definition), options, around, None)
     from aegis_cli.pipeline.workers import Workers
@@ -148,16 +148,6 @@ def _started(
         raise
 
 
-class HaltedAt(Exception):
-    """The record at `position` of `place` stops the pipeline, for the reason `cause`."""
-
-    def __init__(self, place: str, position: int, cause: PipelineError) -> None:
-        super().__init__(str(cause))
-        self.place = place
-        self.position = position
-        self.cause = cause
-
-
 class Runner:
     """One run, which ends before the record at `halt`. Not for several threads."""
 
@@ -187,11 +177,14 @@ class Runner:
         check_change(facts, program.basis)
         self._positions = dict(facts.positions)
         self._turn = program.turn()
-        closed_ms = facts.closed_ms if has_same_time(facts, program.basis) else NEVER_MS
-        self._turn.restore(facts.account, closed_ms, facts.high_ms)
+        times = (facts.closed_ms, facts.reached_ms)
+        if not has_same_time(facts, program.basis):
+            times = (NEVER_MS, NEVER_MS)
+        self._turn.restore(facts.account, times, facts.high_ms)
         program.resume(self._turn)
         files_before = dict(facts.files)
         self._sinks = open_sinks(store, definition, options, facts)
+        self._turn.fits = fits_of(store, definition, message_bytes_max=options.message_bytes_max)
         # A pipeline that was reset begins anew, and its commits still come after all earlier ones.
         self._number = facts.number or store.clock_ms() * 1000
         # A file that is no sink any more belongs to others from here on.
@@ -213,7 +206,9 @@ class Runner:
             self._close_sinks()
             raise
         stops_at = None if halt is None else (halt.place, halt.position)
-        self._ahead = Ahead(self._inputs, program, workers, stops_at, lambda: around.is_stopped)
+        self._ahead = Ahead(
+            self._inputs, program, workers, self._turn.fits, stops_at, lambda: around.is_stopped
+        )
 
     def run(self) -> Account:
         """Go on until the end, a signal or a failure, or until there is a `successor`."""
@@ -242,7 +237,7 @@ class Runner:
         reload = self._around.reload
         if reload is not None and reload.came:
             self._settle()
-            self.successor = successor(reload, self._program, self._log.state.facts)
+            self.successor = successor(reload, self._program, self._log.state.facts, self._store)
         return self.successor is not None
 
     def _settle(self) -> None:
@@ -307,7 +302,11 @@ class Runner:
 
     def _done(self, chunk: Chunk, count: int, next_position: int) -> None:
         """So many records of a chunk were processed."""
-        self._turn.account.records_in += count
+        account = self._turn.account
+        if self._program.sides[chunk.topic] == NO_TIME:
+            account.table_rows += count
+        else:
+            account.records_in += count
         self._positions[chunk.place] = next_position
         self._pace.add(count, len(chunk.lines))
         self._records += count
@@ -347,18 +346,18 @@ class Runner:
         """Commit what was done since the last commit."""
         turn, program = self._turn, self._program
         began = time.monotonic()
-        program.forget(turn.low_ms)
+        program.forget(turn.reached_ms, turn.account)
         outgoing = Outgoing(self._store)
         self._number += 1
         facts = Facts(
             positions=dict(self._positions),
             high_ms={str(number): each.high_ms for number, each in turn.partitions.items() if each.seen},
             closed_ms=turn.closed_ms,
+            reached_ms=turn.reached_ms,
             bound_ms=program.bound_ms,
             open={name: store.open for name, store in program.stores.items()},
             number=self._number,
             files=self._files,
-            sinks=sink_names(program.definition),
             basis=program.basis.meanings,
             source=program.definition.source.name,
             time_ms=self._store.clock_ms(),

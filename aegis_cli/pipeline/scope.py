@@ -40,9 +40,9 @@ class SourceFields:
 
 
 class Handed(Mapping[str, str]):
-    """What is handed on of a row at the end of `before`: only names that are asked for, in that order.
+    """What is handed on of a row at the end of `before`: only what is asked for, in that order.
 
-    Each is an item of the row `r`, behind `first` others.
+    Each is an item of the row `r`, behind `first` others; `asked` is its source where it comes from.
     """
 
     def __init__(self, before: Scope, names: Sequence[str], *, first: int) -> None:
@@ -52,14 +52,16 @@ class Handed(Mapping[str, str]):
         self._first = first
 
     def source(self, name: str) -> str:
-        """The Python source of a name's value where it was handed to."""
-        self._before[name]  # raises KeyError for what means nothing
-        if name not in self.asked:
-            self.asked.append(name)
-        return f"r[{self._first + self.asked.index(name)}]"
+        """The Python source of a field of the message, where it was handed to."""
+        return self._item(self._before.of_message(name))
 
     def __getitem__(self, name: str) -> str:
-        return self.source(name)
+        return self._item(self._before[name])
+
+    def _item(self, source: str) -> str:
+        if source not in self.asked:
+            self.asked.append(source)
+        return f"r[{self._first + self.asked.index(source)}]"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -88,6 +90,11 @@ class Scope(Mapping[str, str]):
             return self._own[name]
         if self._source is None:
             raise KeyError(name)
+        return self._source.source(name)
+
+    def of_message(self, name: str) -> str:
+        """The Python source of a field of the message, also where a step gave its name to something else."""
+        assert self._source is not None
         return self._source.source(name)
 
     def __contains__(self, name: object) -> bool:

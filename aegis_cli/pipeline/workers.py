@@ -16,12 +16,13 @@ import signal
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import NoReturn
 
 from aegis_cli.pipeline.definition import Definition
 from aegis_cli.pipeline.errors import WorkerError
+from aegis_cli.pipeline.fit import Fit
 from aegis_cli.pipeline.prefix import Prepared, unpacked
 from aegis_cli.pipeline.program import Program
 
@@ -55,11 +56,11 @@ class Workers:
         """How many chunks can be under way."""
         return len(self._workers) * _CHUNKS_A_WORKER
 
-    def define(self, definition: Definition) -> None:
-        """From here on chunks are for this definition; what is under way is for nobody."""
+    def define(self, definition: Definition, fits: Sequence[Fit]) -> None:
+        """From here on chunks are for this definition, whose sinks take so much; nobody wants others."""
         for worker in self._workers:
             worker.forget()
-            worker.put(_DEFINE, pickle.dumps(definition))
+            worker.put(_DEFINE, pickle.dumps((definition, list(fits))))
 
     def put(self, lines: bytes) -> Worker:
         """Have a chunk prepared; `take` gives the results of a worker in the order of its chunks."""
@@ -223,7 +224,10 @@ def _answer_all(link: socket.socket) -> None:
         try:
             if kind == _DEFINE:
                 # It comes from the process that this one was forked from.
-                program = Program(pickle.loads(data), split=True)
+                definition, fits = pickle.loads(data)
+                program = Program(definition, split=True)
+                assert program.prefix is not None
+                program.prefix.fits = fits
                 continue
             assert program is not None and program.prefix is not None
             kind, answer = _PREPARED, program.prefix.prepare(data).packed()

@@ -162,8 +162,8 @@ def test_workers_go_on_with_a_file_that_was_changed(aegis: Any, home: Path) -> N
 @pytest.mark.parametrize(
     ("number", "text", "message"),
     [
-        ("0", _SLOW, "--workers is 0; use 1 to 16"),
-        ("17", _SLOW, "--workers is 17; use 1 to 16"),
+        ("0", _SLOW, "invalid value for '--workers': 0 is not in the range 1<=x<=16"),
+        ("17", _SLOW, "invalid value for '--workers': 17 is not in the range 1<=x<=16"),
         ("2", "source: '-'\nsink: '-'\n", "--workers needs a topic or a file as source"),
     ],
 )

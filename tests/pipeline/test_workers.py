@@ -195,7 +195,7 @@ def test_an_error_of_a_worker_is_told(runs: Runs) -> None:
 
 def test_nobody_waits_for_a_worker_when_the_run_is_to_end() -> None:
     with Workers(1) as workers:
-        workers.define(loads(TEXTS["no step"], path="p.yaml"))
+        workers.define(loads(TEXTS["no step"], path="p.yaml"), [])
         worker = workers.put(b"{}\n")
         os.kill(worker.pid, signal.SIGSTOP)
         looks = iter((False, False, True))
@@ -209,7 +209,7 @@ def test_what_is_prepared_of_a_chunk_survives_the_way_between_processes(name: st
     lines = b'{"at":1,"k":9223372036854775808,"v":-0.0,"items":[1,{"a":[2.5]}]}\nnull\n{"at":2,"v":true}\n'
     prepared = program.prefix.prepare(lines)
     again = unpacked(prepared.packed())
-    for field in set(Prepared.__slots__) - {"outs", "raw", "split"}:
+    for field in set(Prepared.__slots__) - {"fits", "outs", "raw", "split"}:
         assert repr(getattr(prepared, field)) == repr(getattr(again, field))
     assert 3 == again.count
 
