@@ -117,9 +117,7 @@ def test_a_file_that_is_changed_is_read_again_or_refused_with_the_place(aegis: A
         write(home, "source: a\nfilter: k !\nsink: b\n")
         hang_up(aegis, process, "aegis: warning: p.yaml was not reloaded: p.yaml:2:")
         (home / "p.yaml").unlink()
-        hang_up(
-            aegis, process, "p.yaml was not reloaded: p.yaml: no such file; "
-        )
+        hang_up(aegis, process, "p.yaml was not reloaded: p.yaml: no such file; ")
         assert 0 == aegis("publish", "a", stdin=b'{"at":300,"k":3}\n{"at":300,"k":4}\n').code
         wait_for(lambda: caught_up(aegis))
         end(process)
