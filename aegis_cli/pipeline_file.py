@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def load_pipeline(file: str, variables: list[str] | None) -> Definition:
-    """The pipeline of a file, with the values of `--set`. Raises `UsageError`."""
+    """The pipeline of a file, with the values of `--set`. Raises `UsageError`, `NotFoundError`."""
     from aegis_cli.pipeline.reading import load
 
     settings = {}
@@ -28,10 +28,12 @@ def load_pipeline(file: str, variables: list[str] | None) -> Definition:
 
 @contextmanager
 def understood() -> Iterator[None]:
-    """A file that is not understood is a use that cannot be carried out."""
-    from aegis_cli.pipeline.errors import PipelineFileError
+    """A file that is not understood is a use that cannot be carried out; one that is missing is not found."""
+    from aegis_cli.pipeline.errors import PipelineFileError, PipelineFileNotFoundError
 
     try:
         yield
+    except PipelineFileNotFoundError:
+        raise
     except PipelineFileError as error:
         raise UsageError(str(error)) from error

@@ -305,6 +305,9 @@ def reset(
 def verify(context: typer.Context, file: FileArgument, variables: SetOption = None) -> int:
     """Run the history again, in memory, and compare with what the sink's topics hold. Writes nothing.
 
+    Exits with 1 where they differ, and where it cannot be told, with the reason: a sink is no topic, the
+    clock decides what comes out (processing time, 'idle'), or a part of the history is gone.
+
     Example:
       aegis pipeline verify purchases.yaml
     """

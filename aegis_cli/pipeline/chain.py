@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from msgspec.json import Encoder
+
 from aegis_cli.pipeline.code import Code
 from aegis_cli.pipeline.definition import (
     Branch,
@@ -20,16 +22,22 @@ from aegis_cli.pipeline.definition import (
     Filter,
     FlatMap,
     Map,
+    Sink,
     TableJoin,
     Text,
 )
-from aegis_cli.pipeline.event_time import event_time_ms
-from aegis_cli.pipeline.expression import Constants, emit, emit_condition, parse
+from aegis_cli.pipeline.errors import PipelineFileError
+from aegis_cli.pipeline.expression import Constants, emit, emit_condition, emit_time, parse
+from aegis_cli.pipeline.fit import check_message_key, check_row_key
 from aegis_cli.pipeline.items import items_of
 from aegis_cli.pipeline.scope import Scope
 from aegis_cli.pipeline.windows.key import part_of
 
 _PLAIN = re.compile(r"(r\.f|v|g)[0-9]+\Z")
+# Sinks that take lines; tables take rows as they are.
+_LINE_KINDS = ("topic", "file", "stdout")
+_TABLE_KINDS = ("sqlite", "postgres")
+_encode = Encoder().encode
 
 
 class Chain:
@@ -43,7 +51,8 @@ class Chain:
         # Whether a row still is the message that came, so that its line can be passed on as it is.
         self.is_message = scope.is_open
         self.has_time = False
-        self.loops = 0
+        # The blocks that steps opened, the innermost last: of a loop `None`, else what takes a step back.
+        self._blocks: list[str | None] = []
         # What is done first when a record is refused.
         self.undo: list[str] = []
         self._variables = 0
@@ -60,6 +69,10 @@ class Chain:
         """The source of an expression's value."""
         names = self.scope if scope is None else scope
         return emit(parse(text, path=self.path), names, self.constants)
+
+    def time_value(self, text: Text) -> str:
+        """The source of the time that an expression gives, in milliseconds."""
+        return emit_time(parse(text, path=self.path), self.scope, self.constants)
 
     def held(self, text: Text, scope: Scope | None = None) -> str:
         """The source of a value that was computed already: a variable, or an attribute of the row."""
@@ -130,16 +143,20 @@ class Chain:
         item = self.variable()
         self.code.open(f"for {item} in {items}:")
         self.code.open("try:")
-        self.loops += 1
+        self._blocks.append(None)
         return item
 
-    def close_loops(self) -> None:
-        """End all loops that steps opened."""
-        for _ in range(self.loops):
+    def close_blocks(self) -> None:
+        """End all loops and other blocks that steps opened."""
+        while self._blocks:
+            taking_back = self._blocks.pop()
             self.code.close()
-            self.refused()
-            self.code.close()
-        self.loops = 0
+            if taking_back is None:
+                self.refused()
+                self.code.close()
+                continue
+            with self.code.block("except RecordError:"):
+                self.code.add(taking_back, "raise")
 
     def refused(self) -> None:
         """Write what follows a record that cannot be processed."""
@@ -160,20 +177,24 @@ class Chain:
         if field is None:
             self.code.add("t = x.now_ms")
         else:
-            self.code.add(f"t = {self.constant(event_time_ms)}({self.value(field)})")
+            self.code.add(f"t = {self.time_value(field)}")
         self.code.open("if t > high:")
         self.code.add("high = t", "mark = t - BOUND", "low = mark if mark < others else others")
         self.code.add(*moved)
         self.code.add("closed = mark if mark > x.closed_ms else x.closed_ms")
         self.code.close()
 
-    def dedup(self, step: Dedup, store: object) -> None:
-        seen = self.constant(store)
-        with self.code.block(f"if not {seen}.add({self.key(step.key)}, t, closed):"):
+    def dedup(self, step: Dedup, store: object, *, behind_ms: int) -> None:
+        seen, key = self.constant(store), self.variable()
+        self.code.add(f"{key} = {self.key(step.key)}")
+        with self.code.block(f"if not {seen}.add({key}, t, {forgotten(behind_ms)}):"):
             self.code.add(
                 f"x.duplicate(i, {step.dropped_to!r})" if step.dropped_to else "x.duplicate(i, None)"
             )
             self.code.add("continue")
+        # A record that a later step refuses must not stand for its key: its repetition may be correct.
+        self.code.open("try:")
+        self._blocks.append(f"{seen}.take_back({key}, t)")
 
     def table_key(self, step: TableJoin) -> str:
         """The source of the key that a table is asked for."""
@@ -189,7 +210,7 @@ class Chain:
     # -- the end --------------------------------------------------------------------------------------
 
     def row(self) -> str:
-        """The source of the row as it goes out: a dict, or the message's own line."""
+        """The source of the row as it is kept or goes out: a dict, or the message's own line."""
         if self.is_message:
             return "x.line(i)"
         return "{" + ", ".join(f"{name!r}: {source}" for name, source in self._fields.items()) + "}"
@@ -200,14 +221,28 @@ class Chain:
         self.scope = Scope(fields)
         self.is_message = False
 
+    @staticmethod
+    def out_lines(branches: tuple[Branch, ...]) -> list[str]:
+        """What `give_out` needs at hand."""
+        lines = [f"out{number} = x.outs[{number}].append" for number in range(len(branches))]
+        return lines + [
+            f"harmless{number} = x.fits[{number}].harmless_bytes"
+            for number, branch in enumerate(branches)
+            if branch.sink.kind == "topic"
+        ]
+
     def give_out(self, branches: tuple[Branch, ...]) -> None:
-        """Write the ways out; a row that none of them takes is filtered."""
+        """Write the ways out; a row that none of them takes is filtered.
+
+        A row goes out only when all of its ways were found to take it.
+        """
         if len(branches) == 1:
             for step in branches[0].steps:
                 self.step(step)
-            self.code.add(f"out0({self.row()})", "out += 1")
+            row = self._fitting_row(0, branches[0].sink)
+            self.code.add(f"out0({row})", "out += 1")
             return
-        rows = [self._branch(branch) for branch in branches]
+        rows = [self._branch(number, branch) for number, branch in enumerate(branches)]
         taken = " and ".join(f"{row} is None" for row in rows)
         with self.code.block(f"if {taken}:"):
             self.code.add("filtered += 1", "continue")
@@ -216,7 +251,7 @@ class Chain:
             with self.code.block(f"if {row} is not None:"):
                 self.code.add(f"out{number}({row})")
 
-    def _branch(self, branch: Branch) -> str:
+    def _branch(self, number: int, branch: Branch) -> str:
         """One way out: its row in a variable, `None` where the branch does not take it."""
         before = self.scope, self._fields, self.is_message
         row = self.variable()
@@ -227,10 +262,46 @@ class Chain:
                 self.code.open(f"if {self.condition(step.condition)}:")
             else:
                 self.map(step)
-        self.code.add(f"{row} = {self.row()}")
+        self.code.add(f"{row} = {self._fitting_row(number, branch.sink)}")
         self.code.close_to(depth)
         self.scope, self._fields, self.is_message = before
         return row
+
+    def _fitting_row(self, number: int, sink: Sink) -> str:
+        """The source of the row as the sink gets it, behind checks that the sink takes it."""
+        for name in sink.key:
+            self._check_key(sink, name)
+        row = self.row()
+        if sink.kind not in _LINE_KINDS:
+            return row
+        if not self.is_message:
+            row = f"{self.constant(_encode)}({row})"
+        if sink.kind == "topic":
+            variable = self.variable()
+            self.code.add(f"{variable} = {row}")
+            with self.code.block(f"if len({variable}) > harmless{number}:"):
+                self.code.add(f"x.fits[{number}].check({variable})")
+            return variable
+        return row
+
+    def _check_key(self, sink: Sink, name: str) -> None:
+        """Write what refuses a row without a usable key."""
+        if self.is_message:
+            source = self.scope.of_message(name)
+        elif name in self._fields:
+            source = self._fields[name]
+        else:
+            raise PipelineFileError(
+                self.path,
+                f"'{name}' is the key of '{sink.table or sink.name}', and no field of what goes there",
+                hint="add it to the 'map'",
+            )
+        if sink.kind == "topic":
+            with self.code.block(f"if type({source}) is not str:"):
+                self.code.add(f"{self.constant(check_message_key)}({source}, {name!r})")
+        elif sink.kind in _TABLE_KINDS:
+            with self.code.block(f"if {source} is None:"):
+                self.code.add(f"{self.constant(check_row_key)}({source}, {name!r})")
 
     def step(self, step: Filter | Map) -> None:
         """A step that any place of a pipeline may have."""
@@ -238,3 +309,13 @@ class Chain:
             self.filter(step)
         else:
             self.map(step)
+
+
+def forgotten(behind_ms: int = 0) -> str:
+    """The source of the watermark by which a dedup or a join has forgotten what is before it.
+
+    Seen from one record: whether that was done yet, which depends on commits, makes no difference then. It is
+    `behind_ms` behind the source's where records come that waited.
+    """
+    reached = f"x.reached_ms - {behind_ms}" if behind_ms else "x.reached_ms"
+    return f"(closed if closed > {reached} else {reached})"

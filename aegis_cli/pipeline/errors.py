@@ -3,6 +3,7 @@
 PipelineError             base of all below
   PipelineFileError       a pipeline's file does not say what it must: names line and column
     ExpressionError       an expression in it does not
+    PipelineFileNotFoundError  there is no such file
   RecordRefusedError      `on_error: stop`, and a record could not be processed
   TooManyRefusedError     more records could not be processed than `max_ratio` allows
   StateTooLargeError      more groups are open than the pipeline's limit
@@ -44,6 +45,13 @@ class ExpressionError(PipelineFileError):
     """An expression cannot be understood or may not be used; `line` and `column` point into the file."""
 
 
+class PipelineFileNotFoundError(PipelineFileError, NotFoundError):
+    """There is no file at this path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "no such file", hint="'aegis pipeline init' writes an example")
+
+
 class RecordRefusedError(PipelineError):
     """A record could not be processed and the pipeline stops there; nothing behind it was committed."""
 
@@ -60,14 +68,23 @@ class RecordRefusedError(PipelineError):
 class TooManyRefusedError(PipelineError):
     """The share of records that could not be processed is over `max_ratio`."""
 
-    def __init__(self, pipeline: str, refused: int, records: int, max_ratio: float, reason: str) -> None:
+    def __init__(
+        self,
+        pipeline: str,
+        refused: int,
+        records: int,
+        max_ratio: float,
+        reason: str,
+        *,
+        what: str = "records",
+    ) -> None:
         self.pipeline = pipeline
         self.refused = refused
         self.records = records
         self.max_ratio = max_ratio
         self.reason = reason
         super().__init__(
-            f"pipeline '{pipeline}' stops: {refused} of {records} records could not be processed, "
+            f"pipeline '{pipeline}' stops: {refused} of {records} {what} could not be processed, "
             f"more than max_ratio {max_ratio:g} allows; the last one: {reason}"
         )
 

@@ -8,6 +8,7 @@ from aegis_cli.pipeline.definition import (
     Aggregate,
     Branch,
     Dedup,
+    Definition,
     Filter,
     FlatMap,
     Map,
@@ -41,7 +42,9 @@ def explanation(program: Program) -> Explanation:
         (f"table {table.name}", f"{_rows(table)} by {table.key.text} of topic {table.topic}{_ttl(table)}")
         for table in definition.tables.values()
     ]
-    steps += [_step(step) for step in definition.steps]
+    steps += [
+        line for number, step in enumerate(definition.steps) for line in _lines(step, number, definition)
+    ]
     steps += [line for branch in definition.branches for line in _branch(branch)]
     fields = {topic: list(feed.fields) for topic, feed in program.feeds.items()}
     return Explanation(definition.name, steps, fields, list(program.stores))
@@ -53,6 +56,22 @@ def _rows(table: Table) -> str:
 
 def _ttl(table: Table) -> str:
     return "" if table.ttl_ms is None else f", for {table.ttl_ms} ms"
+
+
+def _lines(step: Step, number: int, definition: Definition) -> list[tuple[str, str]]:
+    """A step, with what may come as a surprise."""
+    lines = [_step(step)]
+    if isinstance(step, Time) and step.field is not None and step.idle_ms is None:
+        drops = [
+            each
+            for each in definition.steps[:number]
+            if isinstance(each, Filter | FlatMap) or (isinstance(each, TableJoin) and each.kind == "inner")
+        ]
+        if drops and definition.source.kind == "topic":
+            name = _step(drops[0])[0]
+            note = f"a partition of which '{name}' lets nothing through holds the watermark back; "
+            lines.append(("", note + f"write 'time' before '{name}', or give it 'idle'"))
+    return lines
 
 
 def _branch(branch: Branch) -> list[tuple[str, str]]:

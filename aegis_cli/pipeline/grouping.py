@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -38,8 +38,9 @@ class Grouping:
         self._comes_out_at_once = not self.closes_by_time or (window is not None and window.allow_late_ms > 0)
         self._finish: Callable[[Iterable[Closed], Turn], None] = _nothing
 
-    def finish(self, closed: Iterable[Closed], turn: Turn) -> None:
+    def finish(self, closed: Sequence[Closed], turn: Turn) -> None:
         """Give groups out."""
+        turn.account.results += len(closed)
         self._finish(closed, turn)
 
     # -- the source of the main function --------------------------------------------------------------
@@ -121,7 +122,7 @@ class Grouping:
     def _give_revised(self, turn: Turn) -> None:
         revised = self.windows.revised()
         if revised:
-            self._finish(revised, turn)
+            self.finish(revised, turn)
 
     # -- the source of what comes out -----------------------------------------------------------------
 
@@ -132,9 +133,8 @@ class Grouping:
         chain = Chain(code, self._constants, Scope(names), path=self.definition.path)
         chain.is_message = False
         code.open("def finish(closed, x):")
-        code.add("filtered = out = 0")
-        code.add(*(f"out{number} = x.outs[{number}].append" for number in range(len(branches))))
-        with code.block("for i, g in enumerate(closed):"):
+        code.add("filtered = out = 0", *chain.out_lines(branches))
+        with code.block("try:"), code.block("for i, g in enumerate(closed):"):
             with code.block("try:"):
                 code.add("acc = g.acc")
                 code.add(*self._result_lines())
@@ -148,6 +148,8 @@ class Grouping:
                 chain.give_out(branches)
             with code.block("except RecordError as error:"):
                 code.add("x.refuse_result(g, error)")
+        with code.block("finally:"):
+            code.add("x.account.results_out += out", "x.account.results_filtered += filtered")
         source = code.text()
         namespace = self._constants.namespace
         exec(compile(source, f"<pipeline {self.definition.name}: results>", "exec"), namespace)

@@ -19,6 +19,9 @@ from storage.segment import index_path, segment_bases
 from storage.store import Store
 from storage.watch import Watch, open_watch
 
+# Somebody may publish all the time: so often the ends of places are looked for at one moment.
+_LOOKS_MAX = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -77,6 +80,8 @@ class Inputs:
 
     def look_around(self) -> None:
         """Find partitions that were added, and what dead publishers committed and did not show."""
+        new: dict[str, LogReader] = {}
+        begins_at_end: set[str] = set()
         for name in self._topics:
             topic = self._store.topic(name)
             prefix = f"{name}|{topic.topic_id.hex()}|"
@@ -88,14 +93,19 @@ class Inputs:
                 reader = self._store.reader(name, number)
                 if key in self._places or (self._ends is not None and key not in self._ends):
                     continue
-                start = self._positions.get(key)
-                if start is None:
-                    start = reader.end_offset if from_end else reader.start_offset
-                    self._positions[key] = start
-                end = reader.end_offset if self._once else None
-                if self._ends is not None:
-                    end = self._ends[key]
-                self._places[key] = _Place(key, reader, start, end)
+                new[key] = reader
+                if from_end:
+                    begins_at_end.add(key)
+        found = _ends_at_once(new) if self._once or begins_at_end else {}
+        for key, reader in new.items():
+            start = self._positions.get(key)
+            if start is None:
+                start = found[key] if key in begins_at_end else reader.start_offset
+                self._positions[key] = start
+            end = found[key] if self._once else None
+            if self._ends is not None:
+                end = self._ends[key]
+            self._places[key] = _Place(key, reader, start, end)
 
     def take(self) -> Chunk | None:
         """The next chunk, or `None` where nothing is there (yet)."""
@@ -184,6 +194,20 @@ class Inputs:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+
+
+def _ends_at_once(readers: Mapping[str, LogReader]) -> dict[str, int]:
+    """The ends of places at one moment, so that they do not lie before and behind an append to several.
+
+    Ends only grow: where they are the same twice, they were so in between. While somebody publishes all the
+    time that may never be, and then they are of several moments.
+    """
+    ends = {key: reader.end_offset for key, reader in readers.items()}
+    for _ in range(_LOOKS_MAX if len(ends) > 1 else 0):
+        before, ends = ends, {key: reader.end_offset for key, reader in readers.items()}
+        if ends == before:
+            break
+    return ends
 
 
 class _Place:

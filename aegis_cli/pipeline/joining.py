@@ -9,8 +9,9 @@ a function of its own, `after`, which the functions of both topics call with the
 
 from __future__ import annotations
 
-from aegis_cli.pipeline.chain import Chain
-from aegis_cli.pipeline.definition import Aggregate, Definition, Map, StreamJoin, Text
+from aegis_cli.pipeline.account import Account
+from aegis_cli.pipeline.chain import Chain, forgotten
+from aegis_cli.pipeline.definition import Aggregate, Definition, Map, StreamJoin
 from aegis_cli.pipeline.errors import PipelineFileError
 from aegis_cli.pipeline.expression import Constants
 from aegis_cli.pipeline.scope import Scope, WholeFields
@@ -26,7 +27,6 @@ class Joining:
         self._path = definition.path
         rest = definition.steps[definition.steps.index(step) + 1 :]
         self._check(definition, rest)
-        # A row counts as out when it is kept, and each pair as one more record that the join made.
         self.left = self._buffer(definition, keeps_unmatched=step.kind == "left")
         self.right = self._buffer(definition, keeps_unmatched=False)
 
@@ -58,6 +58,18 @@ class Joining:
             keeps_unmatched=keeps_unmatched,
         )
 
+    def settle(self, account: Account) -> None:
+        """Add to an account what became of the rows of both sides since the last time.
+
+        Of a row that matched there are its pairs in its place, and these were added as `expanded`. One that
+        nothing can match any more is filtered, unless it comes out alone.
+        """
+        for buffer in (self.left, self.right):
+            settled = buffer.settled()
+            account.expanded -= settled.matched
+            account.filtered += settled.forgotten
+            account.waiting += settled.waiting
+
     def expire_lines(self) -> list[str]:
         """What stands where the watermark moves: rows that nothing can match any more come out alone."""
         if self.step.kind != "left":
@@ -66,31 +78,39 @@ class Joining:
         return [
             f"if low >= {left}.next_end_ms:",
             f"    alone = [(kept[0], kept[1], None) for _, _, kept in {left}.expire(low)]",
-            "    expanded += len(alone)",
             "    x.after(-1, alone, closed, low, x)",
         ]
 
     def write_left(self, chain: Chain) -> None:
         """Keep the row of the source, and go on with its pairs."""
         row = "r" if chain.is_message else chain.row()
-        self._write(chain, self.step.key, row, "row, kept[1]", own=self.left, other=self.right)
+        key = chain.key([self.step.key])
+        with chain.code.block(f"if {key} == (None,):"):
+            # As in SQL nothing equals null, so it is known at once that it has no match.
+            if self.step.kind == "left":
+                chain.code.add(f"x.after(i, [(t, {row}, None)], closed, low, x)", "continue")
+            else:
+                chain.code.add("filtered += 1", "continue")
+        self._write(chain, key, row, "row, kept[1]", own=self.left, other=self.right)
 
     def write_right(self, chain: Chain) -> None:
         """The same for a row of the other topic."""
-        self._write(chain, self.step.other_key, "r", "kept[1], row", own=self.right, other=self.left)
+        key = chain.key([self.step.other_key])
+        with chain.code.block(f"if {key} == (None,):"):
+            chain.code.add("filtered += 1", "continue")
+        self._write(chain, key, "r", "kept[1], row", own=self.right, other=self.left)
 
     def _write(
-        self, chain: Chain, key: Text, row: str, pair: str, *, own: StreamBuffer, other: StreamBuffer
+        self, chain: Chain, key: str, row: str, pair: str, *, own: StreamBuffer, other: StreamBuffer
     ) -> None:
         code, name = chain.code, self._constants.name_of
         # A kept row has its time with it: that of a pair is the later one.
-        code.add(f"key, row = {chain.key([key])}, {row}")
+        code.add(f"key, row = {key}, {row}")
         code.add(
             f"pairs = [(t if t > kept[0] else kept[0], {pair}) "
-            f"for kept in {name(other)}.matches(key, t, closed)]"
+            f"for kept in {name(other)}.matches(key, t, {forgotten()})]"
         )
         code.add(f"{name(own)}.add(key, t, [t, row], matched=bool(pairs))")
-        code.add("out += 1")
         with code.block("if pairs:"):
             code.add("expanded += len(pairs)", "x.after(i, pairs, closed, low, x)")
 

@@ -17,6 +17,7 @@ from msgspec.json import encode
 from aegis_cli.pipeline.definition import Source
 from aegis_cli.pipeline.errors import PipelineError
 from aegis_cli.pipeline.inputs import Chunk
+from storage.errors import NotFoundError
 from storage.lines import LineChecker
 from storage.store import Store
 
@@ -31,6 +32,13 @@ class SourceFileError(PipelineError):
         self.path = path
         self.reason = reason
         super().__init__(f"source file {path}: {reason}")
+
+
+class SourceFileNotFoundError(SourceFileError, NotFoundError):
+    """There is no file at this path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "no such file")
 
 
 class LineInputs:
@@ -69,6 +77,8 @@ class LineInputs:
     def _open(self, path: str) -> int:
         try:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise SourceFileNotFoundError(path) from None
         except OSError as error:
             raise SourceFileError(path, (error.strerror or str(error)).lower()) from None
 

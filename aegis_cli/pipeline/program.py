@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.chain import Chain
 from aegis_cli.pipeline.code import Code
 from aegis_cli.pipeline.definition import (
@@ -33,6 +34,7 @@ from aegis_cli.pipeline.expression import Constants
 from aegis_cli.pipeline.feed import Feed, WholeFeed
 from aegis_cli.pipeline.grouping import Grouping
 from aegis_cli.pipeline.joining import Joining
+from aegis_cli.pipeline.place import shown
 from aegis_cli.pipeline.scope import Scope, SourceFields, WholeFields
 from aegis_cli.pipeline.seen import Seen
 from aegis_cli.pipeline.state import StateStore
@@ -119,12 +121,16 @@ class Program:
             given_out = self.grouping.windows.close(turn.closed_ms)
             assert not given_out
 
-    def forget(self, low_ms: int) -> None:
-        """Let go of what cannot matter any more; when this is called changes no result."""
+    def forget(self, low_ms: int, account: Account) -> None:
+        """Let go of what cannot matter any more; when this is called changes no result.
+
+        Until then the account does not know what became of records that joins keep.
+        """
         if self.joining is not None:
             self.joining.right.expire(low_ms)
             if self.joining.step.kind == "inner":
                 self.joining.left.expire(low_ms)
+            self.joining.settle(account)
         for seen in self._seen:
             seen.expire(low_ms - self.tables.wait_ms)
         self.tables.expire()
@@ -132,13 +138,13 @@ class Program:
     def advance(self, turn: Turn) -> bool:
         """After the watermark moved without a record: give out what that closes; says if anything changed."""
         closed_ms = turn.closed_ms
+        turn.reached_ms = max(turn.reached_ms, turn.low_ms)
         went_on = self.tables.advance(turn.low_ms, turn)
         low_ms = turn.low_ms - self.tables.wait_ms
         if low_ms <= closed_ms:
             return went_on
         if self.joining is not None and self._after is not None and low_ms >= self.joining.left.next_end_ms:
             alone = [(kept[0], kept[1], None) for _, _, kept in self.joining.left.expire(low_ms)]
-            turn.account.expanded += len(alone)
             self._after(-1, alone, turn.closed_ms, low_ms, turn)
             went_on = True
         if self.grouping is not None and self.grouping.closes_by_time:
@@ -158,7 +164,7 @@ class Program:
         self.tables.flush(turn)
         if self.joining is not None and self._after is not None:
             alone = [(kept[0], kept[1], None) for _, _, kept in self.joining.left.flush()]
-            turn.account.expanded += len(alone)
+            self.joining.right.flush()
             self._after(-1, alone, turn.closed_ms, turn.low_ms, turn)
         if self.grouping is not None:
             given_out = self.grouping.windows.flush()
@@ -211,9 +217,22 @@ class Program:
             fields = SourceFields()
             with self._rows_of(definition.source.name, Scope({}, fields)) as chain:
                 self._write_rest(chain, steps)
-            self.feeds[definition.source.name] = Feed(fields.fields, definition.source.schema)
+            self.feeds[definition.source.name] = self._feed(fields.fields)
             return
         self._write_join(join, steps[: steps.index(join)], steps[steps.index(join) + 1 :])
+
+    def _feed(self, fields: Sequence[str]) -> Feed:
+        try:
+            return Feed(fields, self.definition.source.schema)
+        except ValueError:
+            # The decoder finds fields by their names as they stand in the line, without escapes.
+            names = [*fields, *self.definition.source.schema]
+            bad = next(name for name in names if not name.isprintable() or '"' in name or "\\" in name)
+            raise PipelineFileError(
+                self.definition.path,
+                f"a field cannot be read with a quote or a backslash in its name: {shown(bad)}",
+                hint="let who publishes name it otherwise",
+            ) from None
 
     def _write_join(self, join: StreamJoin, before: Sequence[Step], rest: Sequence[Step]) -> None:
         """A function for each of the two topics, and one for what is done with a pair."""
@@ -240,7 +259,7 @@ class Program:
         with self._counted(code), code.block("for t, l, m in pairs:"):
             with code.block("try:"):
                 self._write_rest(chain, rest)
-                chain.close_loops()
+                chain.close_blocks()
             chain.refused()
         self._after = self._define(f"{name} with {join.topic}", code, "after")
 
@@ -257,15 +276,14 @@ class Program:
         with self._counted(code, "p.high_ms = high"), code.block("for i, r in enumerate(rows, first):"):
             with code.block("try:"):
                 yield chain
-                chain.close_loops()
+                chain.close_blocks()
             chain.refused()
         code.close()
         self._compile(topic, code)
 
     def _write_locals(self, chain: Chain, *, windows: bool) -> None:
         chain.code.add("filtered = out = expanded = 0")
-        sinks = range(len(self.definition.branches))
-        chain.code.add(*(f"out{number} = x.outs[{number}].append" for number in sinks))
+        chain.code.add(*chain.out_lines(self.definition.branches))
         if windows and self.grouping is not None:
             chain.code.add(*self.grouping.locals())
             chain.undo = self.grouping.undo()
@@ -281,7 +299,11 @@ class Program:
 
     def _moved(self) -> list[str]:
         """What is done when the watermark moves."""
-        lines = [] if self.joining is None else self.joining.expire_lines()
+        lines = []
+        if any(isinstance(step, Dedup | StreamJoin) for step in self.definition.steps):
+            lines += ["if low > x.reached_ms:", "    x.reached_ms = low"]
+        if self.joining is not None:
+            lines += self.joining.expire_lines()
         lines += self.tables.moved_lines()
         if self.grouping is not None:
             low = f"low - {self.tables.wait_ms}" if self.tables.waits else "low"
@@ -317,7 +339,7 @@ class Program:
                 code.add("if closed < x.closed_ms:", "    closed = x.closed_ms")
                 after.table_join(wait.step, row.split(", ")[4])
                 self._write_rest(after, rest)
-                after.close_loops()
+                after.close_blocks()
             after.refused()
         wait.after = self._define(f"after the join with {wait.step.table}", code, wait.name)
         if chain.reads_the_message:
@@ -347,7 +369,7 @@ class Program:
         self._seen.append(store)
         key = tuple(text.text for text in step.key)
         self._add_store(f"dedup {len(self._seen)}", store, (key, step.within_ms, self._time))
-        chain.dedup(step, store)
+        chain.dedup(step, store, behind_ms=self.tables.wait_ms)
 
     def _error(self, place: Text, reason: str, hint: str) -> PipelineFileError:
         return PipelineFileError(

@@ -19,8 +19,8 @@ from aegis_cli.pipeline.errors import PipelineError, StateChangedError
 from aegis_cli.pipeline.inputs import Chunk, Inputs
 from aegis_cli.pipeline.line_inputs import LineInputs
 from aegis_cli.pipeline.outgoing import Outgoing
-from aegis_cli.pipeline.program import Program
-from aegis_cli.pipeline.sinks.opening import open_sinks
+from aegis_cli.pipeline.program import NO_TIME, Program
+from aegis_cli.pipeline.sinks.opening import fits_of, open_sinks, with_declared_keys
 from aegis_cli.pipeline.state import Facts, PipelineLog
 from aegis_cli.pipeline.turn import Partition, StoppedAt, Turn
 from storage import files
@@ -92,7 +92,7 @@ def run_pipeline(
     """
     halt: HaltedAt | None = None
     for _ in range(_HALTS_MAX):
-        program = Program(definition)
+        program = Program(with_declared_keys(store, definition))
         for name in _read_topics(program):
             store.topic(name)
         make_topics(store, definition)
@@ -168,6 +168,7 @@ class Runner:
         self._turn = self._restored(facts)
         files_before = dict(facts.files)
         self._sinks = open_sinks(store, definition, options, facts)
+        self._turn.fits = fits_of(store, definition, message_bytes_max=options.message_bytes_max)
         # A pipeline that was reset begins anew, and its commits still come after all earlier ones.
         self._number = facts.number or store.clock_ms() * 1000
         self._files = dict(facts.files)
@@ -209,7 +210,7 @@ class Runner:
         turn = self._program.turn()
         account = facts.account
         turn.account = Account(**{name: getattr(account, name) for name in account.__struct_fields__})
-        turn.closed_ms = facts.closed_ms
+        turn.closed_ms, turn.reached_ms = facts.closed_ms, facts.reached_ms
         for number, high_ms in facts.high_ms.items():
             partition = turn.partitions[int(number)] = Partition(int(number))
             partition.high_ms = high_ms
@@ -275,7 +276,10 @@ class Runner:
                 raise HaltedAt(chunk.place, position, stopped.cause) from None
             next_position, rows = position, rows[: stopped.index]
             halt = HaltedAt(chunk.place, position, stopped.cause)
-        turn.account.records_in += len(rows)
+        if self._program.sides[chunk.topic] == NO_TIME:
+            turn.account.table_rows += len(rows)
+        else:
+            turn.account.records_in += len(rows)
         self._positions[chunk.place] = next_position
         self._bytes += len(chunk.lines)
         self._records += len(rows)
@@ -327,13 +331,14 @@ class Runner:
     def _commit(self) -> None:
         """Commit what was done since the last commit."""
         turn, program = self._turn, self._program
-        program.forget(turn.low_ms)
+        program.forget(turn.reached_ms, turn.account)
         outgoing = Outgoing(self._store)
         self._number += 1
         facts = Facts(
             positions=dict(self._positions),
             high_ms={str(number): each.high_ms for number, each in turn.partitions.items() if each.seen},
             closed_ms=turn.closed_ms,
+            reached_ms=turn.reached_ms,
             bound_ms=program.bound_ms,
             open={name: store.open for name, store in program.stores.items()},
             number=self._number,

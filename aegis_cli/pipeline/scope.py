@@ -61,6 +61,11 @@ class Scope(Mapping[str, str]):
             raise KeyError(name)
         return self._source.source(name)
 
+    def of_message(self, name: str) -> str:
+        """The Python source of a field of the message, also where a step gave its name to something else."""
+        assert self._source is not None
+        return self._source.source(name)
+
     def __contains__(self, name: object) -> bool:
         return name in self._own or (self._source is not None and isinstance(name, str))
 

@@ -63,6 +63,17 @@ class Seen:
         self._file(key, time_ms)
         return True
 
+    def take_back(self, key: Key, time_ms: int) -> None:
+        """Forget what the last `add` remembered: its record was refused after all."""
+        self._filed[(time_ms + self._within_ms) // self._step_ms].pop()
+        held = self._times[key]
+        if isinstance(held, list):
+            # Of equal times any one will do.
+            held.remove(time_ms)
+            if held:
+                return
+        self._drop(key)
+
     def _is_near(self, times: list[int], time_ms: int, closed_ms: int) -> bool:
         """Whether a time that still counts is less than `within_ms` away."""
         # What is not after this has been forgotten, or is too long before the record.
@@ -96,6 +107,9 @@ class Seen:
                 return
         elif held > until_ms:
             return
+        self._drop(key)
+
+    def _drop(self, key: Key) -> None:
         del self._times[key]
         self._changed.pop(key, None)
         if key in self._new:

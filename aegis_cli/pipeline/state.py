@@ -52,14 +52,16 @@ class Facts(msgspec.Struct):
     """What a change says beside the stores. Each is the newest value, not a difference.
 
     `positions` are offsets of the next message by place, `high_ms` the highest event times by partition of
-    the source, `closed_ms` up to where windows were given out. `pending` are rows of commit number `number`
-    for sinks outside of the store; `files` how long each file is. `definition` is what the state rests on.
-    `flushes` counts how often all windows were given out by hand; `flushed_last`: nothing came since.
+    the source, `closed_ms` up to where windows were given out, `reached_ms` the highest watermark there was.
+    `pending` are rows of commit number `number` for sinks outside of the store; `files` how long each is.
+    `definition` is what the state rests on. `flushes` counts how often all windows were given out by hand;
+    `flushed_last`: nothing came since.
     """
 
     positions: dict[str, int] = msgspec.field(default_factory=dict)
     high_ms: dict[str, int] = msgspec.field(default_factory=dict)
     closed_ms: int = NEVER_MS
+    reached_ms: int = NEVER_MS
     bound_ms: int = 0
     account: Account = msgspec.field(default_factory=Account)
     open: dict[str, int] = msgspec.field(default_factory=dict)

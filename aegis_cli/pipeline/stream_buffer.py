@@ -8,6 +8,7 @@ When `expire` is called changes what is remembered and when unmatched rows are h
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any
 
@@ -38,6 +39,18 @@ class _Entry:
         return [self.number, [list(values_of(self.key)), self.time_ms, self.row, self.is_matched]]
 
 
+@dataclass(slots=True)
+class Settled:
+    """What became of rows: how many matched for the first time, and how many were forgotten unmatched.
+
+    `waiting` is by how much there are more, or less, that may match still and did not yet.
+    """
+
+    matched: int = 0
+    forgotten: int = 0
+    waiting: int = 0
+
+
 class StreamBuffer:
     """One side of a join. Rows are whatever JSON can say.
 
@@ -60,6 +73,7 @@ class StreamBuffer:
         self._next_number = 0
         self._changed: list[_Entry] = []
         self._removed: list[int] = []
+        self._settled = Settled()
 
     @property
     def open(self) -> int:
@@ -73,6 +87,15 @@ class StreamBuffer:
         entry = _Entry(self._next_number, key, time_ms, row, is_matched=matched)
         self._enter(entry)
         self._change(entry)
+        if matched:
+            self._settled.matched += 1
+        else:
+            self._settled.waiting += 1
+
+    def settled(self) -> Settled:
+        """What became of rows since the last call."""
+        settled, self._settled = self._settled, Settled()
+        return settled
 
     def _enter(self, entry: _Entry) -> None:
         self._next_number = max(self._next_number, entry.number + 1)
@@ -104,9 +127,11 @@ class StreamBuffer:
             if entry.time_ms > last_ms:
                 break
             rows.append(entry.row)
-            if self._keeps_unmatched and not entry.is_matched:
+            if not entry.is_matched:
                 entry.is_matched = True
                 self._change(entry)
+                self._settled.matched += 1
+                self._settled.waiting -= 1
         return rows
 
     def expire(self, watermark_ms: int) -> list[tuple[int, tuple[Any, ...], Any]]:
@@ -133,8 +158,13 @@ class StreamBuffer:
             self._remove(entry)
             if entry.is_stored:
                 self._removed.append(entry.number)
-            if self._keeps_unmatched and not entry.is_matched:
+            if entry.is_matched:
+                continue
+            self._settled.waiting -= 1
+            if self._keeps_unmatched:
                 unmatched.append((entry.time_ms, values_of(entry.key), entry.row))
+            else:
+                self._settled.forgotten += 1
         return unmatched
 
     def _remove(self, entry: _Entry) -> None:

@@ -19,7 +19,6 @@ from aegis_cli.pipeline.chain import Chain
 from aegis_cli.pipeline.code import Code
 from aegis_cli.pipeline.definition import Definition, StreamJoin, Table, TableJoin, Text
 from aegis_cli.pipeline.errors import PipelineFileError
-from aegis_cli.pipeline.event_time import event_time_ms
 from aegis_cli.pipeline.expression import Constants
 from aegis_cli.pipeline.scope import Scope, WholeFields
 from aegis_cli.pipeline.table import Key, TableStore, removed_keys
@@ -178,14 +177,14 @@ class Tables:
                     with code.block(f"for key in {name(removed_keys)}(x.key(i)):"):
                         code.add(f"{store}.put(key, None, {time})")
                 with code.block("else:"):
-                    time = "x.now_ms" if as_of is None else f"{name(event_time_ms)}({chain.value(as_of)})"
+                    time = "x.now_ms" if as_of is None else chain.time_value(as_of)
                     code.add(f"key = {name(part_of)}({chain.value(table.key)})")
                     code.add(f"{store}.put(key, r, {time})")
                     for wait in self.waits:
                         if wait.step.table == table.name:
                             code.add(f"if key in {name(wait.waiting)}.by_key:")
                             code.add(f"    {name(wait.came)}(key, i, x)")
-                code.add("x.account.out += 1")
+                code.add("x.account.table_out += 1")
             chain.refused()
         return code
 

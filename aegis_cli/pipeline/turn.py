@@ -14,12 +14,15 @@ from msgspec import json
 from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.definition import OnError
 from aegis_cli.pipeline.errors import RecordError, RecordRefusedError, TooManyRefusedError
+from aegis_cli.pipeline.fit import Fit
 from storage.batch import Batch
 
 # Below every event time there is.
 NEVER_MS = -(1 << 62)
 # A share of refused records means something only from here on.
 _RATIO_RECORDS_MIN = 100
+# More bytes than any row has.
+UNLIMITED_BYTES = 1 << 62
 # More than any topic has partitions.
 _SIDE = 1 << 20
 
@@ -58,10 +61,15 @@ class Turn:
         self.account = Account()
         self.partitions: dict[int, Partition] = {}
         self.closed_ms = NEVER_MS
+        # The highest watermark there was: a partition that comes later lowers it, and what was forgotten
+        # until then stays so. Only where something is forgotten by it.
+        self.reached_ms = NEVER_MS
         self.others_ms = NEVER_MS
         self.now_ms = 0
         self.outs: list[list[Any]] = [[] for _ in range(sinks)]
         self.asides: dict[str, list[Aside]] = {}
+        # What the topic of each sink takes; sinks that are no topics have none.
+        self.fits: list[Fit] = [Fit("", UNLIMITED_BYTES) for _ in range(sinks)]
         # Rows of each sink in the order in which they were made, in runs of one partition.
         self.rows: list[list[tuple[int, list[Any]]]] = [[] for _ in range(sinks)]
         # For each sink the first one of the same name: their rows go there in one order.
@@ -85,6 +93,8 @@ class Turn:
         self.at = -1
         # Whether nothing is to wait any more, since no record will come.
         self.flushing = False
+        # Whether the batch is of a table, whose rows are no records of the stream.
+        self._is_table = False
         self.late_to: str | None = None
         # How many streams there must have been records of before there is a watermark.
         self.sides = 1
@@ -115,6 +125,7 @@ class Turn:
         topic's records have no time, and nothing waits for them.
         """
         self.turn_to_rows(number)
+        self._is_table = side < 0
         if side < 0:
             return Partition(number)
         number += side * _SIDE
@@ -173,14 +184,22 @@ class Turn:
         reason = str(error)
         if action.action == "stop":
             raise self._stopped(index, RecordRefusedError(self.pipeline, self.place(index), reason))
-        account = self.account
-        # A kept record goes on when another one comes, and that one has been seen.
-        seen = account.records_in + (self.at if index < 0 else index) + 1
+        account, is_table = self.account, self._is_table and index >= 0
+        if is_table:
+            seen, dead = account.table_rows + index + 1, account.table_dead + 1
+        else:
+            # A kept record goes on when another one comes, and that one has been seen, if it is of a stream.
+            at = self.at if index < 0 else index
+            seen, dead = account.records_in + (0 if self._is_table else at + 1), account.dead + 1
         ratio = action.max_ratio
-        if ratio is not None and seen >= _RATIO_RECORDS_MIN and account.dead + 1 > ratio * seen:
-            cause = TooManyRefusedError(self.pipeline, account.dead + 1, seen, ratio, reason)
+        if ratio is not None and seen >= _RATIO_RECORDS_MIN and dead > ratio * seen:
+            what = "table rows" if is_table else "records"
+            cause = TooManyRefusedError(self.pipeline, dead, seen, ratio, reason, what=what)
             raise self._stopped(index, cause)
-        account.dead += 1
+        if is_table:
+            account.table_dead = dead
+        else:
+            account.dead = dead
         if action.topic is not None:
             self._put_aside(action.topic, index, reason)
 
@@ -193,16 +212,21 @@ class Turn:
         return cause if place < 0 else StoppedAt(place, cause)
 
     def refuse_result(self, group: Any, error: RecordError) -> None:
-        """A result that cannot be given out; no record stands for it, so the account knows nothing of it.
+        """A result that cannot be given out: no record stands for it, and it counts among the results.
 
-        Raises `RecordRefusedError` where the pipeline stops at errors: nothing since the last commit counts.
+        Raises `RecordRefusedError`, `TooManyRefusedError`: then nothing since the last commit counts.
         """
-        reason = f"the result of group {list(group.key)}: {error}"
-        if self._on_error.action == "stop":
-            raise RecordRefusedError(self.pipeline, self._topic, reason)
-        if self._on_error.topic is not None:
+        account, action = self.account, self._on_error
+        place = f"the result of group {json.encode(group.key).decode()}"
+        if action.action == "stop":
+            raise RecordRefusedError(self.pipeline, place, str(error))
+        ratio, seen, dead = action.max_ratio, account.results, account.results_dead + 1
+        if ratio is not None and seen >= _RATIO_RECORDS_MIN and dead > ratio * seen:
+            raise TooManyRefusedError(self.pipeline, dead, seen, ratio, str(error), what="results")
+        account.results_dead = dead
+        if action.topic is not None:
             line = json.encode({"key": group.key, "start_ms": group.start_ms, "end_ms": group.end_ms})
-            self.asides.setdefault(self._on_error.topic, []).append(Aside(line, self._topic, reason))
+            self.asides.setdefault(action.topic, []).append(Aside(line, place, str(error)))
 
     def _put_aside(self, topic: str, index: int, reason: str | None = None) -> None:
         self.asides.setdefault(topic, []).append(Aside(self.line(index), self.place(index), reason))

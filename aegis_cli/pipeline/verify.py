@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from aegis_cli.pipeline.definition import Definition
+from aegis_cli.pipeline.definition import Aggregate, Dedup, Definition, StreamJoin, Time
 from aegis_cli.pipeline.errors import PipelineError
 from aegis_cli.pipeline.inputs import Inputs
 from aegis_cli.pipeline.outgoing import Outgoing
 from aegis_cli.pipeline.program import Program
+from aegis_cli.pipeline.sinks.opening import fits_of, with_declared_keys
 from aegis_cli.pipeline.sinks.sink import Rows
 from aegis_cli.pipeline.sinks.topic import TopicSink
 from aegis_cli.pipeline.state import Facts, look
@@ -44,8 +45,9 @@ class Verified:
 def verify_pipeline(store: Store, definition: Definition, *, message_bytes_max: int) -> Verified:
     """Compare what the topics of a pipeline's sinks hold with what its history gives.
 
-    Raises `UnverifiableError` where a sink is no topic, where the beginning of the history was removed, or
-    where windows were given out by hand and more came since; `PipelineNotFoundError`.
+    Raises `UnverifiableError` where a sink is no topic, where the clock decides what comes out, where the
+    beginning of the history was removed, or where windows were given out by hand and more came since;
+    `PipelineNotFoundError`.
     """
     _, state = look(store, definition.name)
     facts = state.facts
@@ -73,17 +75,35 @@ def _check(definition: Definition, facts: Facts) -> None:
         raise UnverifiableError(
             definition.name, "it began at the newest message, and where that was is not kept"
         )
+    decides = _clock_decides(definition)
+    if decides is not None:
+        raise UnverifiableError(definition.name, f"with '{decides}' its results depend on the clock")
     if facts.flushes > 1 or (facts.flushes == 1 and not facts.flushed_last):
         raise UnverifiableError(definition.name, "windows were given out by --flush, and records came since")
+
+
+def _clock_decides(definition: Definition) -> str | None:
+    """What lets the clock move the watermark of a pipeline that something in it waits for."""
+    waits = any(
+        isinstance(step, Dedup | StreamJoin)
+        or (isinstance(step, Aggregate) and step.window is not None and step.window.kind != "count")
+        for step in definition.steps
+    )
+    times = [step for step in definition.steps if isinstance(step, Time)]
+    if not waits or not times:
+        return None
+    return "processing" if times[0].processing else "idle" if times[0].idle_ms is not None else None
 
 
 class _Expected:
     """What the history gives."""
 
     def __init__(self, store: Store, definition: Definition, facts: Facts, *, message_bytes_max: int) -> None:
+        definition = with_declared_keys(store, definition)
         self._store = store
         self._facts = facts
         self._program = Program(definition)
+        self._fits = fits_of(store, definition, message_bytes_max=message_bytes_max)
         self._sinks = [
             TopicSink(store, branch.sink, pipeline=definition.name, message_bytes_max=message_bytes_max)
             for branch in definition.branches
@@ -97,6 +117,7 @@ class _Expected:
     def lines(self) -> dict[tuple[str, int], list[bytes]]:
         """All messages of the sinks, by topic and partition."""
         program, turn = self._program, self._program.turn()
+        turn.fits = self._fits
         inputs = Inputs(
             self._store,
             [program.definition.source.name, *program.side_topics],

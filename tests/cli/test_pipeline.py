@@ -82,7 +82,6 @@ def test_a_test_that_fails_says_how_and_exits_with_1(aegis: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "p.yaml: cannot be read: no such file or directory"),
         ("", "p.yaml: the file is empty"),
         ("source: a\nfilter: n +\nsink: b\n", "p.yaml:2:11: the expression ends after '+'"),
         ("source: a\nmap: {x: nope(n)}\nsink: b\n", "p.yaml:2:10: "),
@@ -92,12 +91,25 @@ def test_a_test_that_fails_says_how_and_exits_with_1(aegis: Any) -> None:
         ("source: ${x}\nsink: b\n", "p.yaml:1:"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused_with_its_place(
-    aegis: Any, text: str | None, message: str
-) -> None:
-    if text is not None:
-        write(aegis, text)
+def test_a_file_that_cannot_be_used_is_refused_with_its_place(aegis: Any, text: str, message: str) -> None:
+    write(aegis, text)
     refused(aegis("pipeline", "validate", "p.yaml"), 2, message)
+
+
+@pytest.mark.parametrize("command", ["run", "validate", "explain", "test", "verify"])
+def test_a_file_that_is_not_there_is_not_found(aegis: Any, command: str) -> None:
+    message = "p.yaml: no such file; 'aegis pipeline init' writes an example"
+    refused(aegis("pipeline", command, "p.yaml"), 3, message)
+
+
+def test_a_source_file_that_is_not_there_is_not_found(aegis: Any) -> None:
+    write(aegis, "source: {file: in.jsonl}\nsink: '-'\n")
+    refused(run_once(aegis), 3, "source file in.jsonl: no such file")
+
+
+def test_a_directory_is_no_pipeline_file(aegis: Any) -> None:
+    Path(aegis.home, "p.yaml").mkdir()
+    refused(aegis("pipeline", "validate", "p.yaml"), 2, "p.yaml: cannot be read: is a directory")
 
 
 @pytest.mark.usefixtures("topic")
@@ -129,6 +141,14 @@ def test_explain_shows_the_steps_the_fields_and_the_code(aegis: Any) -> None:
     compile(code.out, "generated", "exec")
     assert "def process(rows, first, p, x):" in code.lines
     assert "a" in json.loads(aegis("pipeline", "explain", file, "--json").out)["fields"]
+
+
+def test_explain_says_what_a_filter_before_the_time_means(aegis: Any) -> None:
+    note = "a partition of which 'filter' lets nothing through holds the watermark back; write 'time' before"
+    filtered = COUNTED.replace("time: at", "filter: n > 1\ntime: at")
+    assert note in aegis("pipeline", "explain", write(aegis, filtered)).out
+    for text in (COUNTED, filtered.replace("time: at", "time: {field: at, idle: 1m}")):
+        assert "holds the watermark back" not in aegis("pipeline", "explain", write(aegis, text)).out
 
 
 # -- runs -------------------------------------------------------------------------------------------------
@@ -268,6 +288,8 @@ def test_verify_finds_what_somebody_else_wrote(aegis: Any) -> None:
     assert ['b/0, message 2: {"id":9}, expected nothing'] == finished.lines
     write(aegis, "name: p\nsource: a\nsink: '-'\n")
     refused(aegis("pipeline", "verify", "p.yaml"), 1, "only what is written to topics can be compared")
+    write(aegis, COUNTED.replace("time: at", "time: {processing: true}"))
+    refused(aegis("pipeline", "verify", "p.yaml"), 1, "with 'processing' its results depend on the clock")
 
 
 # -- following --------------------------------------------------------------------------------------------

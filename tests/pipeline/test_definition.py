@@ -374,8 +374,10 @@ def test_a_test_has_all_its_fields() -> None:
 
 def test_tests_name_tables_joined_topics_files_and_standard_input() -> None:
     found = read(
-        "source: '-'\ntables: {c: {topic: cs, key: id}}\njoin: {table: c, key: id}\n"
+        "source: o\ntables: {c: {topic: cs, key: id}}\njoin: {table: c, key: id}\n"
         "sink: [{file: f}, {sqlite: a.db, table: t}, '-']\n"
-        "tests: [{name: n, given: {'-': [], cs: []}, expect: {f: 0, t: 0, '-': 0}}]"
+        "tests: [{name: n, given: {o: [], cs: []}, expect: {f: 0, t: 0, '-': 0}}]"
     )
+    assert 1 == len(found.cases)
+    found = read("source: '-'\nsink: b\ntests: [{name: n, given: {'-': []}, expect: {b: 0}}]")
     assert 1 == len(found.cases)

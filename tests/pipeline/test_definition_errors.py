@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from aegis_cli.pipeline.errors import PipelineFileError
+from aegis_cli.pipeline.program import Program
 from aegis_cli.pipeline.reading import loads
 
 ENDS = "source: in\nsink: out\n"
@@ -13,6 +16,7 @@ CASE = f"{ENDS}tests:\n"
 TABLE = f"{ENDS}tables: {{c: {{topic: cs, key: id}}}}\n"
 AS_OF = f"{ENDS}tables: {{c: {{topic: cs, key: id, as_of: at}}}}\n"
 CLOCK = "time: {processing: true}\n"
+NEXT = "\n  - "
 
 
 def refused(text: str) -> PipelineFileError:
@@ -55,12 +59,65 @@ ENDPOINTS = [
     ("source: {stdin: false}\nsink: out", 1, 17, "'stdin' must be true", ""),
     ("source: a\nsink: A", 2, 1, "write to the topic 'A' that it reads", "another"),
     ("source: a\nsink: b\non_error: {to: a}", 3, 1, "write to the topic 'a' that it reads", "another"),
+    (
+        "source: a\nsink: b\non_error: {to: B}",
+        3,
+        1,
+        "'on_error' puts aside would go to the topic 'B'",
+        "other",
+    ),
+    (
+        f"{TIMED}dedup: {{key: a, within: 1h, dropped_to: out}}",
+        4,
+        1,
+        "'dedup' puts aside would go to",
+        "other",
+    ),
+    (
+        f"{TIMED}window: 5m\nlate: {{to: out}}\naggregate: {{n: count}}",
+        5,
+        1,
+        "'late' puts aside would go to the topic 'out', as results do",
+        "put them into another one",
+    ),
+    ("source: a\nsink: [b, {topic: b, key: c}]", 2, 1, "topic 'b' with different keys", "the same 'key'"),
+    (
+        "source: a\nbranches:\n- {sink: {topic: b, key: d}}\n- {sink: {topic: B, key: c}}",
+        2,
+        1,
+        "topic 'B' with different keys",
+        "or write to another topic",
+    ),
+    ("source: a\nbranches: [{sink: a}]", 2, 1, "write to the topic 'a' that it reads", "another"),
+    ("source: {file: a}\nsink: b\ntables: {t: {topic: c, key: i}}", 3, 1, "a topic only", "'aegis publish'"),
+    (
+        "name: p\nsource: -\nsink: b\ntime: t\n"
+        "join: {topic: o, as: o, key: k, other_key: k, other_time: t, within: 1h}\nmap: {k: k}",
+        5,
+        1,
+        "topics are read beside a source that is a topic only",
+        "name that as 'source'",
+    ),
     ("source: {file: a}\nsink: {file: ./a}", 2, 1, "the file 'a' that it reads", ""),
     ("source: a\nsink: [{file: b}, {file: ./b}]", 2, 1, "two sinks write to './b'", ""),
+    (
+        "source: a\nsink: [{sqlite: b, table: T}, {sqlite: b, table: t}]",
+        2,
+        1,
+        "two sinks write to 't'",
+        "keep",
+    ),
     ("source: a\nsink: {sqlite: b}", 2, 7, "'sink' has no 'table'", "sqlite: metrics.db, table:"),
     ("source: a\nsink: {sqlite: b, table: 'x y'}", 2, 27, "cannot be a table's name", ""),
     ("source: a\nsink: {file: b, key: c}", 2, 17, "'key' is not for a sink that is a file", "remove"),
     ("source: a\nsink: {topic: b, key: [c, c]}", 2, 27, "names 'c' twice", ""),
+    (
+        "source: a\nsink: {topic: b, key: 'c\"d'}",
+        2,
+        24,
+        "with a quote or a backslash",
+        "rename it in a 'map'",
+    ),
     ("source: a\nmap: {user: u}\nsink: {topic: b, key: usr}", 3, 7, "'usr', which is no field", "'user'?"),
     ("source: a\nsink: []", 2, 7, "'sink' is empty", "write sink:"),
     ("source: a\nbranches: [{filter: x}]", 2, 12, "a branch has no 'sink'", "branches:"),
@@ -129,6 +186,20 @@ STEPS = [
     ),
     (f"{ENDS}steps: [{{filter: a, map: {{b: c}}}}]", 3, 21, "more than one key", "'- map:'"),
     (f"{ENDS}steps: [{{fliter: a}}]", 3, 10, "no step 'fliter'", "did you mean 'filter'?"),
+    (
+        f"{ENDS}steps:{''.join(f'{NEXT}flat_map: {{items: a, as: b}}' for _ in range(6))}",
+        9,
+        5,
+        "there are more than 5 'flat_map'",
+        "two pipelines",
+    ),
+    (
+        f"{TIMED}steps:{''.join(f'{NEXT}dedup: {{key: a, within: 1h}}' for _ in range(4))}",
+        8,
+        5,
+        "there are more than 3 'dedup'",
+        "two pipelines",
+    ),
     (f"{ENDS}steps: {{filter: a}}", 3, 8, "'steps' must be a list, and this is a mapping", "steps: ["),
 ]
 
@@ -171,7 +242,17 @@ WINDOWS = [
     ("{hopping: 5m, every: 10m}", 30, "'every' is longer than the window", "shorter"),
     ("{hopping: 1h, every: 1s}", 30, "each record would be in 3600 windows", "longer"),
     ("{hopping: 5m, every: 0}", 30, "longer than '0'", ""),
-    ("{tumbling: 5m, offset: 5m}", 32, "a whole one or more", ""),
+    ("{hopping: 1001ms, every: 1ms}", 34, "each record would be in 1001 windows, and 1000 are", "longer"),
+    ("{hopping: 0, every: 0}", 19, "longer than '0'", ""),
+    ("{hopping: forever, every: 1m}", 19, "must have an end", ""),
+    ("{tumbling: 0}", 20, "longer than '0'", ""),
+    ("{session: 0}", 19, "longer than '0'", ""),
+    ("{session: 5m, max: 0}", 28, "longer than '0'", ""),
+    ("{count: -1}", 17, "'count' must be a whole number", ""),
+    ("{count: 1000000001}", 17, "'count' must be 1 to", ""),
+    ("{hopping: 5m, every: 1m, offset: 1m}", 42, "a whole one or more", "shorter than 'every'"),
+    ("{hopping: 5m, every: 1m, offset: -2m}", 42, "a whole one or more", "shorter than 'every'"),
+    ("{tumbling: 5m, offset: 5m}", 32, "a whole one or more", "shorter than the window"),
     ("{session: 5m, max: 1m}", 28, "'max' is shorter than the gap", ""),
     ("{count: 0}", 17, "'count' must be 1 to", ""),
     ("{offset: 1m}", 9, "needs one of 'tumbling'", ""),
@@ -253,6 +334,65 @@ def test_what_is_wrong_with_a_window_is_named(text: str, column: int, reason: st
     assert reason in error.reason
     assert hint in error.hint
     assert (4, column) == (error.line, error.column)
+
+
+@pytest.mark.parametrize("window", ["{hopping: 10m, every: 1m}", "{session: 5m}", "5m"])
+def test_as_many_steps_as_are_allowed_make_a_function_that_python_takes(window: str) -> None:
+    steps = [f"flat_map: {{items: a, as: b{number}}}" for number in range(5)]
+    steps += ["dedup: {key: a, within: 1h}"] * 3
+    text = f"{TIMED}steps:{''.join(NEXT + step for step in steps)}\n"
+    Program(loads(f"{text}window: {window}\naggregate: {{n: 'top_n(3, a, b)'}}\n", path="p.yaml"))
+    Program(loads(f"{text}map: {{x: a}}\n", path="p.yaml"))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(-5000, 5000))
+def test_hopping_windows_that_are_not_refused_can_be_opened(
+    size_ms: int, every_ms: int, offset_ms: int
+) -> None:
+    sign = "-" if offset_ms < 0 else ""
+    window = f"{{hopping: {size_ms}ms, every: {every_ms}ms, offset: {sign}{abs(offset_ms)}ms}}"
+    text = f"{TIMED}window: {window}\naggregate: {{n: count}}\n"
+    makes_sense = every_ms <= size_ms <= 1000 * every_ms and abs(offset_ms) < every_ms
+    if makes_sense:
+        Program(loads(text, path="p.yaml"))
+    else:
+        assert 4 == refused(text).line
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ("top_n(0, a)", "n is a whole number from 1 to 10000"),
+        ("top_n(10001, a)", "n is a whole number from 1 to 10000"),
+        ("top_n(2.5, a)", "n is a whole number from 1 to 10000"),
+        ("top_n(-1, a)", "n is a whole number from 1 to 10000"),
+        ("top_n(1e400, a)", "is a number, written out"),
+        ("collect(a, 0)", "limit is a whole number from 1 to 10000"),
+        ("collect(a, 1.5)", "limit is a whole number from 1 to 10000"),
+        ("percentile(a, 1.1)", "p is from 0 to 1"),
+        ("percentile(a, -0.1)", "p is from 0 to 1"),
+        ("percentile(a, b)", "is a number, written out"),
+    ],
+)
+def test_a_number_of_an_aggregate_that_makes_no_sense_is_named(call: str, reason: str) -> None:
+    definition = loads(f"{TIMED}window: 5m\naggregate:\n  n: {call}\n", path="p.yaml")
+    with pytest.raises(PipelineFileError, match=reason) as caught:
+        Program(definition)
+    assert 6 == caught.value.line
+    assert caught.value.column >= 6
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "source: a\nfilter: field('a\\\"b') == 1\nsink: b\n",
+        "source: {topic: a, schema: {'a\\b': string}}\nsink: b\n",
+    ],
+)
+def test_a_field_whose_name_needs_escapes_is_refused(text: str) -> None:
+    with pytest.raises(PipelineFileError, match="a quote or a backslash in its name"):
+        Program(loads(text, path="p.yaml"))
 
 
 def test_a_name_that_is_taken_from_the_file_is_checked() -> None:

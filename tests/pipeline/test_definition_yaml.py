@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aegis_cli.pipeline.definition import Filter
-from aegis_cli.pipeline.errors import PipelineFileError
+from aegis_cli.pipeline.errors import PipelineFileError, PipelineFileNotFoundError
 from aegis_cli.pipeline.reading import load, loads
 
 ENDS = "source: in\nsink: out\n"
@@ -180,7 +180,7 @@ def test_a_setting_that_is_no_utf_8_is_refused() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_refused_on_one_line(tmp_path: Path) -> None:
-    with pytest.raises(PipelineFileError, match=r"no\.yaml: cannot be read: no such file or directory$"):
+    with pytest.raises(PipelineFileNotFoundError, match=r"no\.yaml: no such file; 'aegis pipeline init'"):
         load(str(tmp_path / "no.yaml"))
     with pytest.raises(PipelineFileError, match="cannot be read: is a directory"):
         load(str(tmp_path))

@@ -18,7 +18,10 @@ from aegis_cli.pipeline.reading import loads
 from aegis_cli.pipeline.run import RunOptions, run_pipeline
 from aegis_cli.pipeline.verify import UnverifiableError, verify_pipeline
 from storage.alter import alter_topic
+from storage.batch import RecordBatch
 from storage.errors import TopicNotFoundError
+from storage.reader import LogReader
+from storage.store import Append
 from tests.pipeline.runs import Runs
 
 COUNTED = "source: a\ntime: at\nwindow: 10s\naggregate: {n: count()}\nsink: b\n"
@@ -69,6 +72,32 @@ def test_a_second_flush_with_nothing_new_changes_nothing(runs: Runs) -> None:
     assert (1, []) == verified(runs, COUNTED)
 
 
+@pytest.mark.parametrize(
+    ("time", "word"), [("{processing: true}", "processing"), ("{field: at, idle: 1m}", "idle")]
+)
+@pytest.mark.parametrize(
+    "steps",
+    ["window: 10s\naggregate: {n: count()}\n", "dedup: {key: at, within: 1h}\n"],
+    ids=["window", "dedup"],
+)
+def test_what_the_clock_decides_cannot_be_verified(runs: Runs, time: str, word: str, steps: str) -> None:
+    runs.publish("a", [{"at": 1}, {"at": 2}])
+    text = f"source: a\ntime: {time}\n{steps}sink: b\n"
+    runs.run(text, flush=False)
+    with pytest.raises(UnverifiableError, match=f"with '{word}' its results depend on the clock"):
+        verified(runs, text)
+
+
+@pytest.mark.parametrize(
+    "time", ["{processing: true}", "{field: at, idle: forever}", "{field: at, idle: 1m}"]
+)
+def test_where_nothing_waits_for_the_clock_it_can_be_verified(runs: Runs, time: str) -> None:
+    runs.publish("a", [{"at": 1}, {"at": 2}])
+    text = f"source: a\ntime: {time}\nwindow: {{count: 2}}\naggregate: {{n: count()}}\nsink: b\n"
+    runs.run(text)
+    assert (1, []) == verified(runs, text)
+
+
 # -- the order of rows ------------------------------------------------------------------------------------
 
 
@@ -91,6 +120,107 @@ def test_branches_that_go_to_one_topic_share_one_order(runs: Runs, options: dict
     text = "source: a\nbranches:\n  - {map: {x: n}, sink: b}\n  - {map: {y: n}, sink: b}\n"
     assert 4 == run(runs, text, **options).emitted
     assert [{"x": 0}, {"y": 0}, {"x": 1}, {"y": 1}] == runs.rows("b")
+
+
+class Publisher:
+    """Publishes to both partitions, in one append, right after the end of the first one was looked at.
+
+    `left` says how often. To open a reader is the first look at its end.
+    """
+
+    def __init__(self, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.runs = runs
+        self.left = 0
+        self.looks = 0
+        self.appended = 0
+        self.real = LogReader.end_offset.fget
+        monkeypatch.setattr(LogReader, "end_offset", property(self.end_offset))
+
+    def end_offset(self, reader: LogReader) -> int:
+        assert self.real is not None
+        end: int = self.real(reader)
+        if self.left and reader.topic.name == "a" and reader.partition == 0:
+            self.looks += 1
+            if self.looks > 1:
+                self.left -= 1
+                self.append()
+        return end
+
+    def run(self, text: str, *, times: int) -> None:
+        """Run a pipeline, and publish so often meanwhile."""
+        self.left, self.looks = times, 0
+        self.runs.run(text)
+
+    def append(self) -> None:
+        self.appended += 1
+        self.runs.now_ms += 1
+        batches = [
+            Append(
+                topic="a",
+                partition=number,
+                batches=[RecordBatch(lines=b'{"n":%d}\n' % (self.appended * 10 + number), count=1)],
+            )
+            for number in range(2)
+        ]
+        self.runs.store.append(batches)
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_a_run_ends_and_begins_at_one_moment_for_all_partitions(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    text = f"source: {{topic: a, start: {start}}}\nsink: b\n"
+    runs.topic("a", partitions=2)
+    publisher = Publisher(runs, monkeypatch)
+    for times in (1, 1, 0):
+        publisher.run(text, times=times)
+    every = [(10,), (11,), (20,), (21,)]
+    assert (every if start == "earliest" else every[2:]) == runs.columns("b", "n")
+
+
+def test_a_run_ends_while_somebody_publishes_all_the_time(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.topic("a", partitions=2)
+    publisher = Publisher(runs, monkeypatch)
+    publisher.run(PASSED, times=1000)
+    assert 10 < publisher.appended < 100
+    publisher.run(PASSED, times=0)
+    assert 2 * publisher.appended == len(runs.rows("b"))
+
+
+DEDUPED = "source: a\ntime: at\ndedup: {key: k, within: 10s}\nsink: b\n"
+JOINED = (
+    "source: a\ntime: at\njoin: {topic: o, as: o, key: k, other_key: k, other_time: at, within: 10s}\n"
+    "map: {k: k, at: at, other: o.at}\nsink: b\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(DEDUPED, [5, 100, 109, 6, 7]), (JOINED, [5, 100])], ids=["dedup", "join"]
+)
+def test_what_a_new_partition_finds_of_times_long_past_does_not_depend_on_commits(
+    tmp_path: Path, text: str, expected: list[int]
+) -> None:
+    found = []
+    for number, options in enumerate(({}, {"chunk_records": 1, "commit_interval_ms": 1}, {"restart": 1})):
+        runs = Runs(tmp_path / str(number))
+        with runs.store:
+            for topic in ("a", "o"):
+                runs.topic(topic, partitions=2)
+            runs.publish("o", [{"at": 5, "k": "x"}, {"at": 100, "k": "y"}])
+            runs.publish("a", [{"at": 5, "k": "x"}, {"at": 100, "k": "y"}, {"at": 109, "k": "z"}])
+            if "restart" in options:
+                run(runs, text)
+            runs.publish("a", [{"at": 6, "k": "x"}], partition=1)
+            # The watermark is back at 6; what was forgotten before stays so.
+            if "restart" in options:
+                run(runs, text)
+            runs.publish("a", [{"at": 7, "k": "x"}], partition=1)
+            run(runs, text, **{name: value for name, value in options.items() if name != "restart"})
+            found.append([row["at"] for row in runs.rows("b")])
+            assert [] == verified(runs, text)[1]
+    assert expected == found[0] == found[1] == found[2]
 
 
 # -- records that stop the pipeline -----------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aegis_cli.pipeline.admin import status_of
 from tests.pipeline.runs import Runs
 
 LEFT = """
@@ -126,6 +127,41 @@ def test_results_of_windows_are_joined_by_a_second_pipeline(runs: Runs) -> None:
     assert [(2, "ann")] == joined(runs)
 
 
+def test_a_null_key_has_no_row_also_where_the_table_has_one_of_that_key(runs: Runs) -> None:
+    runs.publish("users", users((None, "nobody"), (1, "ann")))
+    runs.publish("orders", orders((100, None), (101, 1)))
+    assert 0 == runs.run(LEFT).filtered
+    assert [(100, None), (101, "ann")] == joined(runs)
+    account = runs.run(INNER, name="inner")
+    assert (1, 1) == (account.filtered, account.out)
+
+
+def test_rows_of_tables_are_no_records_of_the_stream(runs: Runs) -> None:
+    runs.publish("users", users((1, "ann"), ([], "bad"), (2, "bob")))
+    runs.publish("orders", orders((100, 1), (101, 3)))
+    account = runs.run(f"{INNER}on_error: {{to: dead}}\n")
+    assert (2, 1, 1, 0, 1) == (
+        account.records_in,
+        account.out,
+        account.filtered,
+        account.dead,
+        account.emitted,
+    )
+    assert (3, 2, 1) == (account.table_rows, account.table_out, account.table_dead)
+    assert str(account).endswith("; table rows 3 = kept 2 + dead 1; emitted 1")
+    assert ["bad"] == [row["name"] for row in runs.rows("dead")]
+    assert account == status_of(runs.store, "p").account
+
+
+def test_times_of_rows_before_1973_are_in_order(runs: Runs) -> None:
+    runs.publish("users", [{"id": 1, "name": "new", "at": "1979-01-01"}])
+    runs.publish("users", [{"id": 1, "name": "old", "at": "1972-03-01"}])
+    runs.publish("orders", [{"id": 100, "user": 1, "at": "1980-01-01"}])
+    text = LEFT.replace("key: id}", "key: id, as_of: parse_time(at)}").replace("join:", "time: at\njoin:")
+    runs.run(text)
+    assert [(100, "new")] == joined(runs)
+
+
 # -- joins of two streams -----------------------------------------------------------------------------
 
 PAID = """
@@ -216,3 +252,88 @@ def test_what_is_kept_of_both_sides_outlives_a_run(tmp_path: Path) -> None:
             found.append(runs.rows("out"))
     assert found[0] == found[1] == found[2]
     assert [("a", 0), ("b", 3), ("c", 4), ("d", None)] == [(row["id"], row["paid"]) for row in found[0]][:4]
+
+
+@pytest.mark.parametrize(("text", "alone"), [(PAID, []), (PAID_OR_NOT, [(None, 1, None), (None, 2, None)])])
+def test_null_equals_nothing_and_a_left_record_without_a_key_comes_out_at_once(
+    runs: Runs, text: str, alone: list[tuple[Any, ...]]
+) -> None:
+    runs.publish("sales", sales((None, 1), ("a", 1)))
+    runs.publish("payments", payments((None, 1), ("a", 2)))
+    runs.publish("sales", sales((None, 2)))
+    account = runs.run(text, flush=False)
+    assert sorted([("a", 1, 2), *alone], key=repr) == pairs(runs)
+    assert (5, 3 - len(alone), 0) == (account.records_in, account.filtered, account.waiting)
+
+
+def test_records_that_matched_nothing_are_filtered_once_nothing_can_match_them(runs: Runs) -> None:
+    runs.publish("sales", sales(("a", 1), ("b", 2), ("c", 3)))
+    runs.publish("payments", payments(("a", 2), ("a", 3), ("x", 4)))
+    account = runs.run(PAID, flush=False)
+    # One and two became two pairs; two and one more wait.
+    assert (6, -1, 2, 0, 3) == (
+        account.records_in,
+        account.expanded,
+        account.out,
+        account.filtered,
+        account.waiting,
+    )
+    assert str(account).startswith("in 6 - 1 expanded = out 2 + filtered 0 ")
+    assert " + waiting 3;" in str(account)
+    runs.publish("sales", sales(("y", 60)))
+    runs.publish("payments", payments(("z", 60)))
+    account = runs.run(PAID, flush=False)
+    assert (8, 3, 2) == (account.records_in, account.filtered, account.waiting)
+    assert account == status_of(runs.store, "p").account
+    assert (5, 0) == ((account := runs.run(PAID, flush=True)).filtered, account.waiting)
+
+
+def test_of_a_left_join_only_records_of_the_other_side_are_filtered(runs: Runs) -> None:
+    runs.publish("sales", sales(("a", 1), ("b", 2)))
+    runs.publish("payments", payments(("a", 2), ("x", 4)))
+    account = runs.run(PAID_OR_NOT, flush=True)
+    assert [("a", 1, 2), ("b", 2, None)] == pairs(runs)
+    assert (4, -1, 2, 1, 0) == (
+        account.records_in,
+        account.expanded,
+        account.out,
+        account.filtered,
+        account.waiting,
+    )
+
+
+def test_after_a_flush_neither_side_of_a_join_is_kept(runs: Runs) -> None:
+    runs.publish("payments", payments(("a", 1)))
+    runs.publish("sales", sales(("b", 1)))
+    runs.run(PAID, flush=True)
+    runs.publish("sales", sales(("a", 2)))
+    runs.publish("payments", payments(("b", 2)))
+    assert (2, 2) == ((account := runs.run(PAID, flush=False)).filtered, account.waiting)
+    assert [] == runs.rows("out")
+
+
+def test_the_account_of_a_join_does_not_depend_on_how_often_it_ran(tmp_path: Path) -> None:
+    found = []
+    for times in (1, 3, 12):
+        runs = Runs(tmp_path / str(times))
+        with runs.store:
+            for number in range(12):
+                runs.publish("sales", sales((number % 5, number * 3), (number, number * 3 + 1)))
+                runs.publish("payments", payments((number % 4, number * 3), (None, number)))
+                if (number + 1) % (12 // times) == 0:
+                    account = runs.run(PAID_OR_NOT, flush=False)
+            found.append(account)
+    assert found[0] == found[1] == found[2]
+    assert found[0].waiting
+
+
+def test_other_times_before_1973_match_those_of_records(runs: Runs) -> None:
+    runs.publish("sales", [{"id": "a", "at": "1972-03-01T00:00:00Z"}])
+    runs.publish("payments", [{"sale": "a", "at": "1972-03-01T00:00:05Z"}])
+    text = PAID.replace("field: at", "field: parse_time(at)").replace(
+        "other_time: at", "other_time: parse_time(at)"
+    )
+    runs.run(text)
+    text = PAID.replace("other_time: at", "other_time: parse_time(at)")
+    runs.run(text, name="texts")
+    assert ["1972-03-01T00:00:05Z"] * 2 == [row["paid"] for row in runs.rows("out")]

@@ -80,7 +80,7 @@ def test_a_null_removes_the_row_that_its_message_s_key_names(runs: Runs) -> None
     runs.publish("orders", orders((104, 1), (105, "b")))
     account = runs.run(NEWEST)
     assert [(100, "ann"), (101, "bob"), (102, None), (103, "bob"), (104, "anna"), (105, None)] == joined(runs)
-    assert (11, 11, 0) == (account.records_in, account.out, account.dead)
+    assert (6, 6, 5, 5) == (account.records_in, account.out, account.table_rows, account.table_out)
 
 
 def test_an_inner_join_finds_no_row_that_was_removed(runs: Runs) -> None:
@@ -124,7 +124,7 @@ def test_a_null_whose_key_names_no_row_is_refused(runs: Runs, key: Any, reason: 
     runs.publish("users", users(Removal(key)))
     with pytest.raises(RecordRefusedError, match=f"a null removes the row .* {reason}"):
         runs.run(NEWEST)
-    assert 1 == runs.run(f"{NEWEST}on_error: drop\n").dead
+    assert 1 == runs.run(f"{NEWEST}on_error: drop\n").table_dead
 
 
 def test_a_join_with_a_row_without_a_name_is_not_a_join_with_no_row(runs: Runs) -> None:
@@ -268,13 +268,13 @@ def test_a_record_waits_for_its_row_and_others_do_not(runs: Runs) -> None:
     runs.publish("orders", orders((100, 1, 10), (101, 2, 11)))
     account = runs.run(WAITING, flush=False)
     assert [(101, "bob")] == joined(runs)
-    assert (2, 1, 1) == (account.records_in - 1, account.waiting, account.emitted)
-    assert str(account).endswith("deduped 0 + waiting 1; emitted 1")
+    assert (2, 1, 1) == (account.records_in, account.waiting, account.emitted)
+    assert str(account).endswith("deduped 0 + waiting 1; table rows 1 = kept 1 + dead 0; emitted 1")
     assert 1 == status_of(runs.store, "p").open["wait for users"]
     runs.publish("users", users((1, "ann")))
     account = runs.run(WAITING, flush=False)
     assert [(101, "bob"), (100, "ann")] == joined(runs)
-    assert (0, 4) == (account.waiting, account.out)
+    assert (0, 2) == (account.waiting, account.out)
 
 
 @pytest.mark.parametrize(

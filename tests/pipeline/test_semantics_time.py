@@ -208,6 +208,26 @@ def test_processing_time_is_that_of_the_append_also_when_a_run_comes_much_later(
         assert [(first_ms, 3)] == runs.columns("out", "start", "count")
 
 
+def test_a_time_before_1973_that_is_known_to_be_milliseconds_is_not_taken_for_seconds(runs: Runs) -> None:
+    runs.publish("in", [{"at": "1972-03-01T00:00:03Z"}])
+    runs.run("source: in\ntime: parse_time(at)\nwindow: 10s\naggregate: {count: count()}\nsink: out\n")
+    assert [("1972-03-01T00:00:00Z",)] == runs.columns("out", "window_start")
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"), [("filter: value > 0\ntime: at", []), ("time: at\nfilter: value > 0", [(0, 1)])]
+)
+def test_a_partition_all_of_whose_records_are_dropped_holds_back_unless_they_have_their_times_before(
+    runs: Runs, order: str, expected: list[tuple[int, int]]
+) -> None:
+    runs.publish("in", seconds((1, "a", 0), (30, "a", 0)), partition=1)
+    runs.publish("in", seconds((1, "a", 1), (30, "a", 1)))
+    text = f"source: in\n{order}\nwindow: 10s\naggregate: {{n: count()}}\n"
+    text += "map: {start: parse_time(window_start), n: n}\nsink: out\n"
+    runs.run(text, flush=False)
+    assert expected == runs.columns("out", "start", "n")
+
+
 def test_dedup_looks_before_and_after_a_record_s_time(runs: Runs) -> None:
     text = """
     source: in
@@ -223,6 +243,49 @@ def test_dedup_looks_before_and_after_a_record_s_time(runs: Runs) -> None:
     assert [("a", 10), ("a", 20), ("a", 30), ("b", 20)] == out(runs, "key", "at")
     assert [(11,), (29,)] == runs.columns("again", "at")
     assert (6, 4, 2) == (account.records_in, account.out, account.deduped)
+
+
+DEDUP = "source: in\ntime: at\ndedup: {key: key, within: 1h}\non_error: drop\n"
+
+
+def test_a_record_that_is_refused_behind_a_dedup_does_not_stand_for_its_key(runs: Runs) -> None:
+    runs.publish("in", seconds((1, "a", "bad"), (2, "a", 1), (3, "a", 2), (4, "b", 1), (5, "b", "bad")))
+    account = runs.run(f"{DEDUP}map: {{key: key, value: value + 0}}\nsink: out\n")
+    assert [("a", 1), ("b", 1)] == runs.columns("out", "key", "value")
+    assert (5, 2, 1, 2) == (account.records_in, account.out, account.dead, account.deduped)
+
+
+def test_neither_does_one_that_an_aggregate_or_a_sink_refuses(runs: Runs) -> None:
+    runs.publish("in", seconds((1, "a", "bad"), (2, "a", 1), (3, "a", 2)))
+    account = runs.run(f"{DEDUP}window: 1m\naggregate: {{sum: sum(value)}}\nsink: out\n", name="sums")
+    assert ([(1,)], 1, 1) == (runs.columns("out", "sum"), account.dead, account.deduped)
+    runs.publish("in", seconds((4, "c", None), (5, "c", 5), (6, "c", 6)))
+    account = runs.run(f"{DEDUP}filter: key == 'c'\nsink: {{topic: keyed, key: value}}\n", name="keyed")
+    assert ([(5,)], 1) == (runs.columns("keyed", "value"), account.dead)
+
+
+def test_a_record_of_which_an_item_is_refused_stands_for_its_key(runs: Runs) -> None:
+    runs.publish("in", seconds((1, "a", [1, "bad"]), (2, "a", [2])))
+    text = f"{DEDUP}flat_map: {{items: value, as: item}}\nmap: {{item: item + 0}}\nsink: out\n"
+    account = runs.run(text)
+    assert [(1,)] == runs.columns("out", "item")
+    assert (2, 1, 1, 1, 1) == (
+        account.records_in,
+        account.expanded,
+        account.out,
+        account.dead,
+        account.deduped,
+    )
+
+
+def test_of_items_before_a_dedup_each_is_refused_for_itself(runs: Runs) -> None:
+    items = [{"k": 1, "v": 1}, {"k": [], "v": 0}, {"k": 2, "v": "bad"}, {"k": 2, "v": 2}, {"k": 1, "v": 3}]
+    runs.publish("in", [{"at": 1, "items": items}])
+    text = "source: in\ntime: at\nsteps:\n  - flat_map: {items: items, as: x}\n"
+    text += "  - dedup: {key: x.k, within: 1h}\n  - map: {k: x.k, v: x.v + 0}\non_error: drop\nsink: out\n"
+    account = runs.run(text)
+    assert [(1, 1), (2, 2)] == runs.columns("out", "k", "v")
+    assert (2, 2, 1) == (account.out, account.dead, account.deduped)
 
 
 @pytest.mark.parametrize("at", [None, "yesterday", "2026-02-30T00:00:00Z", True, [1]])

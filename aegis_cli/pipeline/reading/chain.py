@@ -31,6 +31,8 @@ _READERS: dict[str, Callable[[Node], Step]] = {
     "time": steps.time,
     "dedup": steps.dedup,
 }
+# Each of these opens blocks in the function that is generated, and Python nests 20 of them at most.
+_MOST = {"flat_map": 5, "dedup": 3}
 STEP_KEYS = (*_READERS, "join", "aggregate", *PARTS)
 AFTER_AGGREGATE = ("filter", "map")
 
@@ -65,6 +67,7 @@ class Chain:
         self.steps: list[Step] = []
         self._tables = tables
         self._parts: dict[str, tuple[ScalarNode, Node]] = {}
+        self._counts: dict[str, int] = {}
         self._has_time = False
         self._takes_the_clock = False
         self._aggregated = False
@@ -105,6 +108,12 @@ class Chain:
             return step
         if name == "time" and self._has_time:
             raise key.place.error("there is a 'time' already", "a record has one; remove one of them")
+        if name in _MOST:
+            self._counts[name] = count = self._counts.get(name, 0) + 1
+            if count > _MOST[name]:
+                raise key.place.error(
+                    f"there are more than {_MOST[name]} {name!r}", "make two pipelines, joined by a topic"
+                )
         found = _READERS[name](node)
         if isinstance(found, Time):
             self._has_time = True

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aegis_cli.pipeline.definition import GROUPS_MAX, Branch, Definition, OnError, Step, Table
 from aegis_cli.pipeline.document import Document, ListNode, Node
-from aegis_cli.pipeline.errors import PipelineFileError
+from aegis_cli.pipeline.errors import PipelineFileError, PipelineFileNotFoundError
 from aegis_cli.pipeline.place import shown
 from aegis_cli.pipeline.reading import scalars
 from aegis_cli.pipeline.reading.cases import cases
@@ -44,11 +44,14 @@ KEYS = (
 def load(path: str, *, settings: Mapping[str, str] | None = None) -> Definition:
     """The pipeline of the file `path`; `settings` are the values of its variables.
 
-    Raises PipelineFileError for a file that cannot be read or does not say what a pipeline must.
+    Raises PipelineFileError for a file that cannot be read or does not say what a pipeline must,
+    PipelineFileNotFoundError where there is none.
     """
     try:
         with Path(path).open("rb") as file:
             content = file.read(SIZE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        raise PipelineFileNotFoundError(path) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise PipelineFileError(path, f"cannot be read: {reason.lower()}") from None

@@ -39,22 +39,29 @@ class Routes:
         self._source = source
         self._branches = branches
         joined = [step.topic for step in steps if isinstance(step, StreamJoin)]
+        self._beside = "tables" if tables else "join" if joined else None
         self._topics_in = {name.casefold(): name for name in _topics_in(source, tables, joined)}
         self._topics_out = list(_topics_out(steps, branches, on_error))
         self.inputs = {source.name, *self._topics_in.values()}
         self.outputs = {*(name for _, name in self._topics_out), *(label(branch.sink) for branch in branches)}
 
     def check(self, keys: Keys) -> None:
-        """Raises PipelineFileError if the pipeline would read what it writes, or two sinks are the same.
+        """Raises PipelineFileError if the pipeline would read what it writes, or two ways out mix.
 
         `keys` are those of the file.
         """
+        if self._source.kind != "topic" and self._beside is not None:
+            raise _place(keys, self._beside).error(
+                "topics are read beside a source that is a topic only",
+                "publish its lines to a topic, with 'aegis publish', and name that as 'source'",
+            )
         for key, name in self._topics_out:
             if name.casefold() in self._topics_in:
                 raise _place(keys, key).error(
                     f"the pipeline would write to the topic {shown(name)} that it reads",
                     "write to another one",
                 )
+        self._check_topics(keys)
         place = _place(keys, "sink")
         seen: set[tuple[str, str, str]] = set()
         for branch in self._branches:
@@ -62,9 +69,28 @@ class Routes:
             name = normpath(sink.name) if sink.kind in ("file", "sqlite") else sink.name
             if sink.kind == "file" and self._source.kind == "file" and normpath(self._source.name) == name:
                 raise place.error(f"the pipeline would write to the file {shown(name)} that it reads")
-            if sink.kind in ("file", "sqlite", "postgres") and (sink.kind, name, sink.table) in seen:
+            # SQLite takes names of tables that differ only in case for the same.
+            table = sink.table.lower() if sink.kind == "sqlite" else sink.table
+            if sink.kind in ("file", "sqlite", "postgres") and (sink.kind, name, table) in seen:
                 raise place.error(f"two sinks write to {shown(label(sink))}", "keep one of them")
-            seen.add((sink.kind, name, sink.table))
+            seen.add((sink.kind, name, table))
+
+    def _check_topics(self, keys: Keys) -> None:
+        """Raises if results would lie in one topic with records put aside, or with results of other keys."""
+        key_of: dict[str, tuple[str, ...]] = {}
+        for branch in self._branches:
+            sink, name = branch.sink, branch.sink.name.casefold()
+            if sink.kind == "topic" and key_of.setdefault(name, sink.key) != sink.key:
+                raise _place(keys, "sink").error(
+                    f"two sinks write to the topic {shown(sink.name)} with different keys",
+                    "give both the same 'key', or write to another topic",
+                )
+        for key, name in self._topics_out:
+            if key != "sink" and name.casefold() in key_of:
+                raise _place(keys, key).error(
+                    f"the records that {key!r} puts aside would go to the topic {shown(name)}, as results do",
+                    "put them into another one",
+                )
 
     def check_case(self, case: Case, place: Place) -> None:
         """Raises PipelineFileError if a test names what the pipeline neither reads nor writes."""

@@ -68,9 +68,20 @@ def sink(node: Node) -> Sink:
         kind=kind,
         name=_name(kind, keys.need(kind)),
         table=_table(kind, keys) if "table" in _OPTIONS[kind] else "",
-        key=scalars.names(key, what="'key' of 'sink'", example="key: [customer]") if key else (),
+        key=_key(kind, key) if key else (),
         create=scalars.boolean(create, what="'create'") if create else True,
     )
+
+
+def _key(kind: str, node: Node) -> tuple[str, ...]:
+    found = scalars.names(node, what="'key' of 'sink'", example="key: [customer]")
+    for name in found:
+        if kind == "topic" and any(character in '"\\' or character < " " for character in name):
+            raise node.place.error(
+                f"a field cannot be a message's key with a quote or a backslash in its name: {shown(name)}",
+                "rename it in a 'map'",
+            )
+    return found
 
 
 def _name(kind: str, node: Node) -> str:

@@ -33,7 +33,7 @@ def window(node: Node) -> Window:
     if kind == "session":
         return Window(kind=kind, size_ms=size_ms, max_ms=_session_max_ms(keys, size_ms))
     advance_ms = _advance_ms(keys, size_ms) if kind == "hopping" else 0
-    offset_ms = _offset_ms(keys, advance_ms or size_ms)
+    offset_ms = _offset_ms(keys, advance_ms or size_ms, "'every'" if advance_ms else "the window")
     return Window(kind=kind, size_ms=size_ms, advance_ms=advance_ms, offset_ms=offset_ms)
 
 
@@ -66,7 +66,7 @@ def _advance_ms(keys: Keys, size_ms: int) -> int:
     return advance_ms
 
 
-def _offset_ms(keys: Keys, period_ms: int) -> int:
+def _offset_ms(keys: Keys, period_ms: int, period: str) -> int:
     """How far windows are moved, from 0 to less than a period; a minus moves them back."""
     node = keys.get("offset")
     if node is None:
@@ -77,6 +77,6 @@ def _offset_ms(keys: Keys, period_ms: int) -> int:
     offset_ms = scalars.limited_ms(amount, what="'offset'", example="1h", least_ms=0)
     if offset_ms >= period_ms:
         raise node.place.error(
-            f"'offset' {shown(given)} moves windows by a whole one or more", "make it shorter than the window"
+            f"'offset' {shown(given)} moves windows by a whole one or more", f"make it shorter than {period}"
         )
     return (period_ms - offset_ms if back else offset_ms) % period_ms

@@ -7,6 +7,7 @@ of the database with that number, which tells a later run whether they are there
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from aegis_cli.pipeline import definition
@@ -17,6 +18,8 @@ from aegis_cli.pipeline.state import Facts
 from storage import files
 
 _PROGRESS = "aegis_pipelines"
+_DONE = f"SELECT number FROM {_PROGRESS} WHERE pipeline = ? AND sink = ?"
+_SLOT = "sqlite "
 _BUSY_SECONDS = 30.0
 _INT64 = range(-(2**63), 2**63)
 
@@ -27,13 +30,15 @@ class SqliteSink:
     With a key, a later row replaces the earlier one of that key.
     """
 
-    def __init__(self, sink: definition.Sink, *, pipeline: str, number: int) -> None:
+    def __init__(self, sink: definition.Sink, *, pipeline: str) -> None:
         import sqlite3
 
         self._sink = sink
         self._pipeline = pipeline
-        # A pipeline may have several tables, and each commits by itself.
-        self._slot = f"{number}"
+        # A pipeline may have several tables, and each commits by itself: rows are kept under what the table
+        # is, wherever in the file it is named, and the database remembers its tables by their names.
+        self._table = sink.table.lower()
+        self.slot = f"{_SLOT}{self._table} {Path(sink.name).resolve()}"
         self._columns: list[str] | None = None
         try:
             self._database = sqlite3.connect(sink.name, timeout=_BUSY_SECONDS, isolation_level=None)
@@ -62,7 +67,7 @@ class SqliteSink:
             everything = [json.loads(line) for line in everything]
         if everything:
             self._check(everything)
-            facts.pending[self._slot] = everything
+            facts.pending[self.slot] = everything
         return len(everything)
 
     def _check(self, rows: list[dict[str, Any]]) -> None:
@@ -83,7 +88,7 @@ class SqliteSink:
     def finish(self, facts: Facts) -> None:
         import sqlite3
 
-        rows = facts.pending.get(self._slot)
+        rows = facts.pending.get(self.slot)
         if not rows:
             return
         files.step("pipeline.table")
@@ -94,7 +99,7 @@ class SqliteSink:
                     self._write(rows)
                     self._database.execute(
                         f"INSERT OR REPLACE INTO {_PROGRESS} VALUES (?, ?, ?)",
-                        (self._pipeline, self._slot, facts.number),
+                        (self._pipeline, self._table, facts.number),
                     )
                 files.step("pipeline.table.written")
                 self._database.execute("COMMIT")
@@ -106,9 +111,7 @@ class SqliteSink:
         files.step("pipeline.table.committed")
 
     def _done(self) -> int:
-        found = self._database.execute(
-            f"SELECT number FROM {_PROGRESS} WHERE pipeline = ? AND sink = ?", (self._pipeline, self._slot)
-        ).fetchone()
+        found = self._database.execute(_DONE, (self._pipeline, self._table)).fetchone()
         return -1 if found is None else int(found[0])
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
@@ -147,6 +150,35 @@ class SqliteSink:
 
     def close(self) -> None:
         self._database.close()
+
+
+def check_nothing_is_left(facts: Facts, slots: set[str], *, pipeline: str) -> None:
+    """Raise `SinkError` where rows were committed for a table that is no sink any more, and are not in it."""
+    for slot in facts.pending:
+        if not slot.startswith(_SLOT) or slot in slots:
+            continue
+        table, _, path = slot.removeprefix(_SLOT).partition(" ")
+        if _done_in(path, table, pipeline) < facts.number:
+            reason = f"rows for table '{table}' are committed and not there yet, and it is no sink any more"
+            hint = "name it as one in a run with --once before it goes"
+            raise SinkError(pipeline, f"SQLite database {path}", f"{reason}; {hint}")
+
+
+def _done_in(path: str, table: str, pipeline: str) -> int:
+    """The number of the last commit whose rows a table got; -1 where it cannot be found."""
+    import sqlite3
+
+    try:
+        database = sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+    except sqlite3.Error:
+        return -1
+    try:
+        found = database.execute(_DONE, (pipeline, table)).fetchone()
+    except sqlite3.Error:
+        return -1
+    finally:
+        database.close()
+    return -1 if found is None else int(found[0])
 
 
 def _quoted(name: str) -> str:

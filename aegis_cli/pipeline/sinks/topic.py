@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from aegis_cli.pipeline import definition
 from aegis_cli.pipeline.errors import SinkError
 from aegis_cli.pipeline.outgoing import Outgoing, pieces
@@ -11,23 +13,44 @@ from aegis_cli.pipeline.sinks.sink import Rows
 from aegis_cli.pipeline.state import Facts
 from storage.batch import RecordBatch
 from storage.intake import Intake, IntakeOptions
+from storage.keys import partitions_for, route
 from storage.store import Store
+
+_encoder = msgspec.json.Encoder()
+
+
+class JointKeys:
+    """The keys of rows whose key is several fields: a text, which is the JSON list of their values."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        fields = [(f"f{number}", Any) for number in range(len(names))]
+        renamed = {f"f{number}": name for number, name in enumerate(names)}
+        record = msgspec.defstruct("JointlyKeyed", fields, rename=renamed, gc=False)
+        self._decoder = msgspec.json.Decoder(record)
+
+    def of(self, lines: bytes) -> list[bytes]:
+        """The key of each line, as JSON."""
+        values = map(msgspec.structs.astuple, self._decoder.decode_lines(lines))
+        texts = _encoder.encode_lines(list(values)).decode().split("\n")[:-1]
+        return _encoder.encode_lines(texts).split(b"\n")[:-1]
 
 
 class TopicSink:
-    """Appends to a topic. A key chooses the partition; without one rows keep their partition's number."""
+    """Appends to a topic. A key chooses the partition; without one rows keep their partition's number.
+
+    Whether a row has a key and is not too large was checked when it was made, see `aegis_cli.pipeline.fit`.
+    """
 
     def __init__(self, store: Store, sink: definition.Sink, *, pipeline: str, message_bytes_max: int) -> None:
         self._store = store
         self._topic = store.topic(sink.name)
         self._pipeline = pipeline
-        limit = self._topic.settings.max_message_bytes or message_bytes_max
-        keyed = bool(sink.key) or self._topic.settings.key is not None
-        self._limit = limit
+        self._keyed = bool(sink.key) or self._topic.settings.key is not None
+        self._joint_keys = JointKeys(sink.key) if len(sink.key) > 1 else None
         self._options = IntakeOptions(
-            max_record_bytes=limit, key_field=sink.key[0] if sink.key else self._topic.settings.key
+            max_record_bytes=self._topic.settings.max_message_bytes or message_bytes_max,
+            key_field=sink.key[0] if sink.key else self._topic.settings.key,
         )
-        self._keyed = keyed
 
     def open(self, facts: Facts) -> None:
         """Nothing to do: what was committed is there."""
@@ -37,24 +60,17 @@ class TopicSink:
         if self._keyed:
             intake = Intake(self._store, self._topic, self._options)
             for lines, size in pieces([row for _, some in rows for row in some]):
-                self._add_keyed(intake, lines, outgoing)
+                if self._joint_keys is not None:
+                    self._add_jointly_keyed(self._joint_keys, lines, size, outgoing)
+                else:
+                    self._add_keyed(intake, lines, outgoing)
                 count += size
             return count
         for number, some in self._by_partition(rows).items():
             for lines, size in pieces(some):
-                self._check_sizes(lines)
                 outgoing.add(self._topic.name, number, [RecordBatch(lines=lines, count=size)])
                 count += size
         return count
-
-    def _check_sizes(self, lines: bytes) -> None:
-        if len(lines) > self._limit:
-            longest = max(map(len, lines.split(b"\n")))
-            if longest > self._limit:
-                raise self._refusal(f"it has {longest} bytes, and {self._limit} are allowed")
-
-    def _refusal(self, reason: str) -> SinkError:
-        return SinkError(self._pipeline, f"topic '{self._topic.name}'", f"a row was refused: {reason}")
 
     def _by_partition(self, rows: Rows) -> dict[int, list[Any]]:
         """The rows of each partition of the topic, in the order in which they were made."""
@@ -68,9 +84,17 @@ class TopicSink:
     def _add_keyed(self, intake: Intake, lines: bytes, outgoing: Outgoing) -> None:
         batches, error = intake.take(lines)
         if error is not None:
-            raise self._refusal(error.reason)
+            reason = f"a row was refused: {error.reason}"
+            raise SinkError(self._pipeline, f"topic '{self._topic.name}'", reason)
         for append in intake.appends(batches):
             outgoing.add(append.topic, append.partition, append.batches)
+
+    def _add_jointly_keyed(self, keys: JointKeys, lines: bytes, count: int, outgoing: Outgoing) -> None:
+        batch = RecordBatch(lines=lines, count=count, keys=keys.of(lines))
+        assert batch.keys is not None
+        chosen = partitions_for(batch.keys, self._topic.partitions)
+        for number, part in route(batch, chosen).items():
+            outgoing.add(self._topic.name, number, [part])
 
     def finish(self, facts: Facts) -> None:
         """Nothing to do."""

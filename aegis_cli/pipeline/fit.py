@@ -1,0 +1,45 @@
+"""Whether a row fits where it is to go: checked before it goes there, so that its record can be refused.
+
+What a topic or a table will not take must not come to light in a commit: by then no record stands for it, and
+the pipeline would stop there in each of its runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aegis_cli.pipeline.errors import RecordError
+from storage.nesting import MAX_NESTING, harmless_bytes, is_deeper
+
+_KINDS = {type(None): "null", bool: "a bool", list: "a list", dict: "an object"}
+
+
+class Fit:
+    """What a topic takes. A row of `harmless_bytes` or less fits in any case; `limit_bytes` is the most."""
+
+    def __init__(self, topic: str, limit_bytes: int) -> None:
+        self.harmless_bytes = min(limit_bytes, harmless_bytes(MAX_NESTING))
+        self._topic = topic
+        self._limit_bytes = limit_bytes
+
+    def check(self, row: bytes) -> None:
+        """Raises `RecordError` for a row that the topic does not take."""
+        if len(row) > self._limit_bytes:
+            raise RecordError(
+                f"what it becomes has {len(row)} bytes, and topic '{self._topic}' takes {self._limit_bytes}"
+            )
+        if is_deeper(row, MAX_NESTING):
+            raise RecordError(f"what it becomes is nested deeper than {MAX_NESTING}, which no topic takes")
+
+
+def check_message_key(value: Any, name: str) -> None:
+    """Raises `RecordError` for what cannot be a message's key, nor a part of it: all but text and numbers."""
+    kind = _KINDS.get(type(value))
+    if kind is not None:
+        raise RecordError(f"the key '{name}' of a message is {kind}, and must be a text or a number")
+
+
+def check_row_key(value: Any, name: str) -> None:
+    """Raises `RecordError` for null in the primary key of a table, which would not replace itself."""
+    if value is None:
+        raise RecordError(f"the key '{name}' of a row is null")
