@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aegis_cli.exits import UsageError
+from aegis_cli.exits import Unreachable, UsageError
 
 if TYPE_CHECKING:
     from aegis_cli.pipeline.definition import Definition
@@ -28,10 +28,12 @@ def load_pipeline(file: str, variables: list[str] | None) -> Definition:
 
 @contextmanager
 def understood() -> Iterator[None]:
-    """A file that is not understood is a use that cannot be carried out."""
-    from aegis_cli.pipeline.errors import PipelineFileError
+    """A file that is not understood is a use that cannot be carried out; a server may be back later."""
+    from aegis_cli.pipeline.errors import PipelineFileError, SinkUnreachableError
 
     try:
         yield
     except PipelineFileError as error:
         raise UsageError(str(error)) from error
+    except SinkUnreachableError as error:
+        raise Unreachable(str(error)) from error

@@ -303,7 +303,9 @@ def reset(
 
 @app.command("verify")
 def verify(context: typer.Context, file: FileArgument, variables: SetOption = None) -> int:
-    """Run the history again, in memory, and compare with what the sink's topics hold. Writes nothing.
+    """Run the history again, in memory, and compare with what the sinks hold. Writes nothing.
+
+    What is compared are topics, message by message, and tables of PostgreSQL, row by row.
 
     Example:
       aegis pipeline verify purchases.yaml

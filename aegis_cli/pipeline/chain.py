@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from aegis_cli.pipeline.code import Code
 from aegis_cli.pipeline.definition import (
@@ -28,6 +29,9 @@ from aegis_cli.pipeline.expression import Constants, emit, emit_condition, parse
 from aegis_cli.pipeline.items import items_of
 from aegis_cli.pipeline.scope import Scope
 from aegis_cli.pipeline.windows.key import part_of
+
+if TYPE_CHECKING:
+    from aegis_cli.pipeline.shape import Shape
 
 _PLAIN = re.compile(r"(r\.f|v|g)[0-9]+\Z")
 
@@ -200,23 +204,34 @@ class Chain:
         self.scope = Scope(fields)
         self.is_message = False
 
-    def give_out(self, branches: tuple[Branch, ...]) -> None:
-        """Write the ways out; a row that none of them takes is filtered."""
+    def give_out(self, branches: tuple[Branch, ...], shapes: Sequence[Shape | None]) -> None:
+        """Write the ways out, of which some have a shape; a row that none of them takes is filtered."""
         if len(branches) == 1:
             for step in branches[0].steps:
                 self.step(step)
-            self.code.add(f"out0({self.row()})", "out += 1")
+            self.code.add(f"out0({self._settled(self._checked(shapes[0]), shapes[0])})", "out += 1")
             return
-        rows = [self._branch(branch) for branch in branches]
+        rows = [self._branch(branch, shape) for branch, shape in zip(branches, shapes, strict=True)]
         taken = " and ".join(f"{row} is None" for row in rows)
         with self.code.block(f"if {taken}:"):
             self.code.add("filtered += 1", "continue")
         self.code.add("out += 1")
-        for number, row in enumerate(rows):
+        for number, (row, shape) in enumerate(zip(rows, shapes, strict=True)):
             with self.code.block(f"if {row} is not None:"):
-                self.code.add(f"out{number}({row})")
+                self.code.add(f"out{number}({self._settled(row, shape)})")
 
-    def _branch(self, branch: Branch) -> str:
+    def _checked(self, shape: Shape | None) -> str:
+        """The source of the row as it goes out, refused where it does not fit into the table."""
+        if shape is None:
+            return self.row()
+        if not self.is_message:
+            shape.expect(self.fields)
+        return f"{self.constant(shape.check)}({self.row()})"
+
+    def _settled(self, row: str, shape: Shape | None) -> str:
+        return row if shape is None else f"{self.constant(shape.settle)}({row})"
+
+    def _branch(self, branch: Branch, shape: Shape | None) -> str:
         """One way out: its row in a variable, `None` where the branch does not take it."""
         before = self.scope, self._fields, self.is_message
         row = self.variable()
@@ -227,7 +242,7 @@ class Chain:
                 self.code.open(f"if {self.condition(step.condition)}:")
             else:
                 self.map(step)
-        self.code.add(f"{row} = {self.row()}")
+        self.code.add(f"{row} = {self._checked(shape)}")
         self.code.close_to(depth)
         self.scope, self._fields, self.is_message = before
         return row

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aegis_cli.pipeline.chain import Chain
 from aegis_cli.pipeline.code import Code
@@ -22,6 +22,7 @@ from aegis_cli.pipeline.definition import (
     Filter,
     FlatMap,
     Map,
+    Sink,
     Step,
     StreamJoin,
     TableJoin,
@@ -38,6 +39,9 @@ from aegis_cli.pipeline.seen import Seen
 from aegis_cli.pipeline.state import StateStore
 from aegis_cli.pipeline.table_joining import Tables, Wait
 from aegis_cli.pipeline.turn import Partition, Turn
+
+if TYPE_CHECKING:
+    from aegis_cli.pipeline.shape import Shape
 
 Process = Callable[..., None]
 # The side of a topic whose records have no time: a table's.
@@ -58,6 +62,8 @@ class Program:
         self.sources: dict[str, str] = {}
         # Which topics have partitions of their own that the watermark waits for; 0 is the source itself.
         self.sides: dict[str, int] = {definition.source.name: 0}
+        # What the tables take that results go into, one of each branch; `None` where anything is taken.
+        self.shapes = [_shape_of(branch.sink) for branch in definition.branches]
         self.grouping: Grouping | None = None
         self.joining: Joining | None = None
         self._after: Process | None = None
@@ -294,7 +300,9 @@ class Program:
             if isinstance(step, Aggregate):
                 assert self.grouping is not None
                 self.grouping.write(chain)
-                source = self.grouping.write_finish(steps[number + 1 :], self.definition.branches)
+                source = self.grouping.write_finish(
+                    steps[number + 1 :], self.definition.branches, self.shapes
+                )
                 self.sources["results"] = source
                 return
             if isinstance(step, TableJoin) and step.wait_ms:
@@ -302,7 +310,7 @@ class Program:
                 self._write_wait(chain, wait, steps[number + 1 :])
                 return
             self._write_step(chain, step)
-        chain.give_out(self.definition.branches)
+        chain.give_out(self.definition.branches, self.shapes)
 
     def _write_wait(self, chain: Chain, wait: Wait, rest: Sequence[Step]) -> None:
         """A join in which records wait, and a function for what is done with those that go on."""
@@ -353,6 +361,14 @@ class Program:
         return PipelineFileError(
             self.definition.path, reason, line=place.line, column=place.column, hint=hint
         )
+
+
+def _shape_of(sink: Sink) -> Shape | None:
+    if sink.kind != "postgres":
+        return None
+    from aegis_cli.pipeline.shape import Shape
+
+    return Shape(create=sink.create, key=sink.key)
 
 
 def aggregate_text(step: Aggregate) -> object:

@@ -167,7 +167,7 @@ class Runner:
         self._positions = dict(facts.positions)
         self._turn = self._restored(facts)
         files_before = dict(facts.files)
-        self._sinks = open_sinks(store, definition, options, facts)
+        self._sinks = open_sinks(store, program, options, facts, stop=stop)
         # A pipeline that was reset begins anew, and its commits still come after all earlier ones.
         self._number = facts.number or store.clock_ms() * 1000
         self._files = dict(facts.files)
