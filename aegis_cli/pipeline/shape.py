@@ -49,15 +49,19 @@ class Shape:
     def check(self, given: dict[str, Any] | bytes) -> dict[str, Any]:
         """A row, or the line of a message, as the table takes it. Raises `RecordError`."""
         row = _object(given) if isinstance(given, bytes) else given
-        self._new = {}
+        if self._new:
+            self._new = {}
+        columns = self.columns
         try:
             for name, value in row.items():
                 if value is None:
                     continue
-                column = self.columns.get(name)
+                column = columns.get(name)
                 if column is None:
                     column = self._new[name] = self._made_for(name, value)
-                row[name] = column.fit(value)
+                fitted = column.fit(value)
+                if fitted is not value:
+                    row[name] = fitted
         except UnfitError as error:
             what = self.columns.get(name)
             place = f"column '{name}'" + (f" is {what.type}, and its" if what is not None else ": the")

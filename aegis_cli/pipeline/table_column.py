@@ -7,12 +7,12 @@ types that are not listed here, text is given to the server, which has the last 
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
+from math import isfinite
 from typing import Any
 from uuid import UUID
 
@@ -103,16 +103,16 @@ def _boolean(value: Any) -> bool:
 
 
 def _number(value: Any) -> int | float:
-    if type(value) is float:
-        if not math.isfinite(value):
+    kind = type(value)
+    if kind is float:
+        if not isfinite(value):
             raise UnfitError("is no number that JSON has")
-    elif type(value) is not int:
+    elif kind is not int:
         raise UnfitError(f"is {_name_of(value)}")
     elif not _LEAST <= value <= _GREATEST:
         # Such a number could not be kept until it is there, nor go into a topic.
         raise UnfitError("has more than 64 bits")
-    number: int | float = value
-    return number
+    return value  # type: ignore[no-any-return]  # it is one of the two
 
 
 def _whole(limit: int) -> Fit:
