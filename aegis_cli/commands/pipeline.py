@@ -303,10 +303,12 @@ def reset(
 
 @app.command("verify")
 def verify(context: typer.Context, file: FileArgument, variables: SetOption = None) -> int:
-    """Run the history again, in memory, and compare with what the sink's topics hold. Writes nothing.
+    """Run the history again, in memory, and compare with what the sinks hold. Writes nothing.
 
-    Exits with 1 where they differ, and where it cannot be told, with the reason: a sink is no topic, the
-    clock decides what comes out (processing time, 'idle'), or a part of the history is gone.
+    What is compared are topics, message by message, and tables of PostgreSQL, row by row.
+
+    Exits with 1 where they differ, and where it cannot be told, with the reason: a sink is neither, the clock
+    decides what comes out (processing time, 'idle'), or a part of the history is gone.
 
     Example:
       aegis pipeline verify purchases.yaml

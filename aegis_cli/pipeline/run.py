@@ -167,7 +167,7 @@ class Runner:
         self._positions = dict(facts.positions)
         self._turn = self._restored(facts)
         files_before = dict(facts.files)
-        self._sinks = open_sinks(store, definition, options, facts)
+        self._sinks = open_sinks(store, program, options, facts, stop=stop)
         self._turn.fits = fits_of(store, definition, message_bytes_max=options.message_bytes_max)
         # A pipeline that was reset begins anew, and its commits still come after all earlier ones.
         self._number = facts.number or store.clock_ms() * 1000
@@ -179,9 +179,11 @@ class Runner:
         self._last_commit = self._last_look = time.monotonic()
         self._changed = False
         from_end = program.definition.source.start == "latest"
-        if self._files != files_before or (from_end and self._positions != facts.positions):
+        begins = from_end and self._positions != facts.positions
+        if self._files != files_before or begins or facts.pending:
             # A file is cut back to the length that was committed: there must be one before it grows. And the
-            # end that a pipeline begins at is the one of now, not that of its first message.
+            # end that a pipeline begins at is the one of now, not that of its first message. What the last
+            # run left for tables is there by now, and the store must say so before a sink goes.
             self._commit()
 
     def _open_inputs(self, on_gap: Callable[[Gap], None] | None) -> Inputs | LineInputs:
@@ -237,6 +239,7 @@ class Runner:
             self._flushed_last = self._changed = True
         if self._changed:
             self._commit()
+        self._settle()
         return self._turn.account
 
     def close(self) -> None:
@@ -285,6 +288,7 @@ class Runner:
         self._records += len(rows)
         if halt is not None:
             self._commit()
+            self._settle()
             raise halt.cause
 
     def _wait(self) -> None:
@@ -366,6 +370,11 @@ class Runner:
         self._changed = False
         self._last_commit = time.monotonic()
         self._tell()
+
+    def _settle(self) -> None:
+        """Say that tables got what the last commit had for them: a sink can then be left out of the file."""
+        if self._log.state.facts.pending:
+            self._commit()
 
     def _tell(self) -> None:
         if self._on_progress is not None:
