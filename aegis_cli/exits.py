@@ -3,6 +3,7 @@
     CliError            what the command line itself refuses
     ├── UsageError      a combination of arguments that cannot be carried out
     ├── CommandFailed   a command that messages were handed to
+    ├── Unreachable     a server that does not answer
     └── Incomplete      a run that stopped at a message, everything before which is done
 
 A code tells a script what to do next; the message on stderr tells a person. The codes are part of the
@@ -57,7 +58,8 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.CONFLICT: "The state is not what the request relies on: a name is taken, an offset moved on, "
     "a group has members, a pipeline runs already.",
     ExitCode.DAMAGED: "Stored data does not match its checksum.",
-    ExitCode.TIMED_OUT: "A lock was not free in time, or no message came within the idle timeout.",
+    ExitCode.TIMED_OUT: "A lock was not free in time, no message came within the idle timeout, or a database "
+    "could not be reached.",
     ExitCode.INVALID_DATA: "The input is not valid and nothing of it was published.",
     ExitCode.DISK_FULL: "There is no room on the disk.",
     ExitCode.REFUSED: "The store refuses: read-only, of a newer format, not a store, or failed earlier.",
@@ -81,6 +83,10 @@ class CommandFailed(CliError):
     """A command that messages were handed to failed, and there is nothing else to do with them."""
 
 
+class Unreachable(CliError):
+    """A server did not answer, though it was asked again and again."""
+
+
 class Incomplete(CliError):
     """A run stopped at a message; what was before it is done."""
 
@@ -95,6 +101,7 @@ EXIT_CODES: dict[type[BaseException], ExitCode] = {
     BrokenPipeError: ExitCode.OK,
     UsageError: ExitCode.USAGE,
     CommandFailed: ExitCode.COMMAND_FAILED,
+    Unreachable: ExitCode.TIMED_OUT,
     Incomplete: ExitCode.INCOMPLETE,
     InvalidNameError: ExitCode.USAGE,
     SettingError: ExitCode.USAGE,

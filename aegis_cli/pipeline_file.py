@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aegis_cli.exits import UsageError
+from aegis_cli.exits import Unreachable, UsageError
 
 if TYPE_CHECKING:
     from aegis_cli.pipeline.definition import Definition
@@ -34,8 +34,15 @@ def reader(file: str, variables: list[str] | None) -> Callable[[], Definition]:
 
 @contextmanager
 def understood() -> Iterator[None]:
-    """A file that is not understood is a use that cannot be carried out; one that is missing is not found."""
-    from aegis_cli.pipeline.errors import PipelineFileError, PipelineFileNotFoundError
+    """A file that is not understood is a use that cannot be carried out; one that is missing is not found.
+
+    A server that does not answer may be back later.
+    """
+    from aegis_cli.pipeline.errors import (
+        PipelineFileError,
+        PipelineFileNotFoundError,
+        SinkUnreachableError,
+    )
 
     try:
         yield
@@ -43,3 +50,5 @@ def understood() -> Iterator[None]:
         raise
     except PipelineFileError as error:
         raise UsageError(str(error)) from error
+    except SinkUnreachableError as error:
+        raise Unreachable(str(error)) from error

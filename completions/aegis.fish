@@ -314,7 +314,7 @@ complete -c aegis -n "__aegis_at 'aegis pipeline' 0" -a 'test' -d 'Run the tests
 complete -c aegis -n "__aegis_at 'aegis pipeline' 0" -a 'list' -d 'List the pipelines that have run in this store.'
 complete -c aegis -n "__aegis_at 'aegis pipeline' 0" -a 'status' -d 'Show a pipeline as its last commit left it: positions, lag, watermark, what is open, its account.'
 complete -c aegis -n "__aegis_at 'aegis pipeline' 0" -a 'reset' -d 'Forget all that a pipeline remembers, so that its next run begins at the beginning. Asks first.'
-complete -c aegis -n "__aegis_at 'aegis pipeline' 0" -a 'verify' -d 'Run the history again, in memory, and compare with what the sink\'s topics hold. Writes nothing.'
+complete -c aegis -n "__aegis_at 'aegis pipeline' 0" -a 'verify' -d 'Run the history again, in memory, and compare with what the sinks hold. Writes nothing.'
 complete -c aegis -n "__aegis_at 'aegis pipeline' 0" -a 'init' -d 'Write a commented example, with a test.'
 complete -c aegis -n "__aegis_at 'aegis pipeline run'" -l once -d 'End at the end that is there now, as from cron.'
 complete -c aegis -n "__aegis_at 'aegis pipeline run'" -l flush -d 'With --once: give out all windows that are still open.'

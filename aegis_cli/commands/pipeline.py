@@ -224,8 +224,7 @@ def test(context: typer.Context, files: FilesArgument, variables: SetOption = No
     from aegis_cli.pipeline.cases import run_case
 
     env = env_of(context)
-    failed = 0
-    count = 0
+    failed = count = 0
     for file in files:
         definition = load_pipeline(file, variables)
         for case in definition.cases:
@@ -332,10 +331,12 @@ def reset(
 
 @app.command("verify")
 def verify(context: typer.Context, file: FileArgument, variables: SetOption = None) -> int:
-    """Run the history again, in memory, and compare with what the sink's topics hold. Writes nothing.
+    """Run the history again, in memory, and compare with what the sinks hold. Writes nothing.
 
-    Exits with 1 where they differ, and where it cannot be told, with the reason: a sink is no topic, the
-    clock decides what comes out (processing time, 'idle'), or a part of the history is gone.
+    What is compared are topics, message by message, and tables of PostgreSQL, row by row.
+
+    Exits with 1 where they differ, and where it cannot be told, with the reason: a sink is neither, the clock
+    decides what comes out (processing time, 'idle'), or a part of the history is gone.
 
     Example:
       aegis pipeline verify purchases.yaml
@@ -385,15 +386,5 @@ def _number(number: int | None) -> str:
 
 
 def _as_json(status: Status) -> dict[str, object]:
-    return {
-        "name": status.name,
-        "runs": status.runs,
-        "source": status.source,
-        "lag": status.lag,
-        "watermark_ms": status.watermark_ms,
-        "committed_ms": status.committed_ms,
-        "open": status.open,
-        "account": status.account,
-        "balances": status.balances,
-        "positions": status.positions,
-    }
+    facts = ("name", "runs", "source", "lag", "watermark_ms", "committed_ms", "open", "account")
+    return {name: getattr(status, name) for name in (*facts, "balances", "positions")}

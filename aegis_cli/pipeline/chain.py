@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec.json import Encoder
 
@@ -32,6 +33,9 @@ from aegis_cli.pipeline.fit import check_message_key, check_row_key
 from aegis_cli.pipeline.items import items_of
 from aegis_cli.pipeline.scope import Scope
 from aegis_cli.pipeline.windows.key import part_of
+
+if TYPE_CHECKING:
+    from aegis_cli.pipeline.shape import Shape
 
 _PLAIN = re.compile(r"(r\.f|v|g)[0-9]+\Z")
 # Sinks that take lines; tables take rows as they are.
@@ -253,27 +257,33 @@ class Chain:
             if branch.sink.kind == "topic"
         ]
 
-    def give_out(self, branches: tuple[Branch, ...]) -> None:
-        """Write the ways out; a row that none of them takes is filtered.
+    def give_out(self, branches: tuple[Branch, ...], shapes: Sequence[Shape | None]) -> None:
+        """Write the ways out, of which some have a shape; a row that none of them takes is filtered.
 
         A row goes out only when all of its ways were found to take it.
         """
         if len(branches) == 1:
             for step in branches[0].steps:
                 self.step(step)
-            row = self._fitting_row(0, branches[0].sink)
-            self.code.add(f"out0({row})", "out += 1")
+            row = self._fitting_row(0, branches[0].sink, shapes[0])
+            self.code.add(f"out0({self._settled(row, shapes[0])})", "out += 1")
             return
-        rows = [self._branch(number, branch) for number, branch in enumerate(branches)]
+        rows = [
+            self._branch(number, branch, shape)
+            for number, (branch, shape) in enumerate(zip(branches, shapes, strict=True))
+        ]
         taken = " and ".join(f"{row} is None" for row in rows)
         with self.code.block(f"if {taken}:"):
             self.code.add("filtered += 1", "continue")
         self.code.add("out += 1")
-        for number, row in enumerate(rows):
+        for number, (row, shape) in enumerate(zip(rows, shapes, strict=True)):
             with self.code.block(f"if {row} is not None:"):
-                self.code.add(f"out{number}({row})")
+                self.code.add(f"out{number}({self._settled(row, shape)})")
 
-    def _branch(self, number: int, branch: Branch) -> str:
+    def _settled(self, row: str, shape: Shape | None) -> str:
+        return row if shape is None else f"{self.constant(shape.settle)}({row})"
+
+    def _branch(self, number: int, branch: Branch, shape: Shape | None) -> str:
         """One way out: its row in a variable, `None` where the branch does not take it."""
         before = self.scope, self._fields, self.is_message
         row = self.variable()
@@ -284,16 +294,20 @@ class Chain:
                 self.code.open(f"if {self.condition(step.condition)}:")
             else:
                 self.map(step)
-        self.code.add(f"{row} = {self._fitting_row(number, branch.sink)}")
+        self.code.add(f"{row} = {self._fitting_row(number, branch.sink, shape)}")
         self.code.close_to(depth)
         self.scope, self._fields, self.is_message = before
         return row
 
-    def _fitting_row(self, number: int, sink: Sink) -> str:
+    def _fitting_row(self, number: int, sink: Sink, shape: Shape | None) -> str:
         """The source of the row as the sink gets it, behind checks that the sink takes it."""
         for name in sink.key:
             self._check_key(sink, name)
         row = self.row()
+        if shape is not None:
+            if not self.is_message:
+                shape.expect(self.fields)
+            return f"{self.constant(shape.check)}({row})"
         if sink.kind not in _LINE_KINDS:
             return row
         if not self.is_message:

@@ -11,6 +11,9 @@ PipelineError             base of all below
   PipelineRunsError       another process runs the pipeline
   PipelineNotFoundError   no pipeline of this name has run in this store
   WorkerError             a process that prepares records died, or failed
+  SinkError               results cannot be brought to where they shall go
+    SinkUnreachableError  the server does not answer, or not any more
+    SinkTakenError        a later run writes there
 
 `RecordError` is raised while a record is processed and never leaves the engine: it says why the record is
 refused.
@@ -164,3 +167,11 @@ class SinkError(PipelineError):
         super().__init__(
             f"pipeline '{pipeline}' cannot write to {sink}: {reason}; nothing is lost, run it again"
         )
+
+
+class SinkUnreachableError(SinkError):
+    """The server of a sink does not answer, and was asked again and again. The same may succeed later."""
+
+
+class SinkTakenError(SinkError, ConflictError):
+    """A later run of the pipeline writes there, and this one must not any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aegis_cli.pipeline.conninfo import parse_conninfo
 from aegis_cli.pipeline.definition import (
     Aggregate,
     Branch,
@@ -89,7 +90,9 @@ def _branch(branch: Branch) -> list[tuple[str, str]]:
 def _sink(sink: Sink) -> str:
     table = f", table {sink.table}" if sink.table else ""
     key = f", key {', '.join(sink.key)}" if sink.key else ""
-    return f"{sink.kind} {sink.name}".strip() + table + key
+    # A connection may hold a password.
+    name = parse_conninfo(sink.name).address if sink.kind == "postgres" else sink.name
+    return f"{sink.kind} {name}".strip() + table + key
 
 
 def _step(step: Step) -> tuple[str, str]:

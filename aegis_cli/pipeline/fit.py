@@ -6,10 +6,14 @@ the pipeline would stop there in each of its runs.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from aegis_cli.pipeline.definition import Sink
 from aegis_cli.pipeline.errors import RecordError
 from storage.nesting import MAX_NESTING, harmless_bytes, is_deeper
+
+if TYPE_CHECKING:
+    from aegis_cli.pipeline.shape import Shape
 
 _KINDS = {type(None): "null", bool: "a bool", list: "a list", dict: "an object"}
 
@@ -30,6 +34,15 @@ class Fit:
             )
         if is_deeper(row, MAX_NESTING):
             raise RecordError(f"what it becomes is nested deeper than {MAX_NESTING}, which no topic takes")
+
+
+def shape_of(sink: Sink) -> Shape | None:
+    """What the table of a sink takes; `None` where a row has no columns to fit into."""
+    if sink.kind != "postgres":
+        return None
+    from aegis_cli.pipeline.shape import Shape
+
+    return Shape(create=sink.create, key=sink.key)
 
 
 def check_message_key(value: Any, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aegis_cli.pipeline.aggregate import Layout, plan_aggregates
 from aegis_cli.pipeline.chain import Chain
@@ -16,6 +16,9 @@ from aegis_cli.pipeline.scope import Scope
 from aegis_cli.pipeline.turn import Turn
 from aegis_cli.pipeline.windows.kinds import open_windows
 from aegis_cli.pipeline.windows.windows import Closed, Windows
+
+if TYPE_CHECKING:
+    from aegis_cli.pipeline.shape import Shape
 
 _SIMPLE_KINDS = ("tumbling",)
 
@@ -127,7 +130,9 @@ class Grouping:
 
     # -- the source of what comes out -----------------------------------------------------------------
 
-    def write_finish(self, steps: Iterable[Step], branches: tuple[Branch, ...]) -> str:
+    def write_finish(
+        self, steps: Iterable[Step], branches: tuple[Branch, ...], shapes: Sequence[Shape | None]
+    ) -> str:
         """Make the function that gives groups out; returns its source."""
         code = Code()
         names = self._result_names()
@@ -146,7 +151,7 @@ class Grouping:
                             self.definition.path, "only filter and map can follow an aggregate"
                         )
                     chain.step(step)
-                chain.give_out(branches)
+                chain.give_out(branches, shapes)
             with code.block("except RecordError as error:"):
                 code.add("x.refuse_result(g, error)")
         with code.block("finally:"):

@@ -98,7 +98,9 @@ class Prefix:
         # What the topics of the sinks take.
         self.fits = [Fit("", UNLIMITED_BYTES) for _ in sinks]
         self.gives_time = bool(self.steps) and isinstance(self.steps[-1], Time)
-        self.is_whole = not self.rest and not self.gives_time
+        # What a table of a server takes is told when its columns were looked at, in the order of the records.
+        takes_lines = all(branch.sink.kind != "postgres" for branch in definition.branches)
+        self.is_whole = not self.rest and not self.gives_time and takes_lines
         self._fields = SourceFields()
         self._code = Code()
         self._chain = Chain(self._code, constants, Scope({}, self._fields), path=definition.path)
@@ -133,7 +135,7 @@ class Prefix:
         self._process = process
         code, chain = self._code, self._chain
         if self.is_whole:
-            chain.give_out(self._definition.branches)
+            chain.give_out(self._definition.branches, [None] * len(self._sinks))
         else:
             values = ["i", *(["t"] if self.gives_time else [])]
             values += self._handed.asked

@@ -27,12 +27,12 @@ from aegis_cli.pipeline.definition import (
     Step,
     StreamJoin,
     TableJoin,
-    Text,
     Time,
 )
-from aegis_cli.pipeline.errors import PipelineFileError, RecordError
+from aegis_cli.pipeline.errors import RecordError
 from aegis_cli.pipeline.expression import Constants
 from aegis_cli.pipeline.feed import Feed, WholeFeed, feed_of
+from aegis_cli.pipeline.fit import shape_of
 from aegis_cli.pipeline.grouping import Grouping
 from aegis_cli.pipeline.joining import Joining
 from aegis_cli.pipeline.prefix import Prefix, first_sinks
@@ -64,6 +64,8 @@ class Program:
         self.sources: dict[str, str] = {}
         # Which topics have partitions of their own that the watermark waits for; 0 is the source itself.
         self.sides: dict[str, int] = {definition.source.name: 0}
+        # What the tables take that results go into, one of each branch; `None` where anything is taken.
+        self.shapes = [shape_of(branch.sink) for branch in definition.branches]
         self.grouping: Grouping | None = None
         self.joining: Joining | None = None
         self._after: Process | None = None
@@ -338,7 +340,9 @@ class Program:
             if isinstance(step, Aggregate):
                 assert self.grouping is not None
                 self.grouping.write(chain)
-                source = self.grouping.write_finish(steps[number + 1 :], self.definition.branches)
+                source = self.grouping.write_finish(
+                    steps[number + 1 :], self.definition.branches, self.shapes
+                )
                 self.sources["results"] = source
                 return
             if isinstance(step, TableJoin) and step.wait_ms:
@@ -346,7 +350,7 @@ class Program:
                 self._write_wait(chain, wait, steps[number + 1 :])
                 return
             self._write_step(chain, step)
-        chain.give_out(self.definition.branches)
+        chain.give_out(self.definition.branches, self.shapes)
 
     def _write_wait(self, chain: Chain, wait: Wait, rest: Sequence[Step]) -> None:
         """A join in which records wait, and a function for what is done with those that go on."""
@@ -392,8 +396,3 @@ class Program:
         self._seen.append(store)
         self._add_store(f"dedup {len(self._seen)}", store)
         chain.dedup(step, store)
-
-    def _error(self, place: Text, reason: str, hint: str) -> PipelineFileError:
-        return PipelineFileError(
-            self.definition.path, reason, line=place.line, column=place.column, hint=hint
-        )

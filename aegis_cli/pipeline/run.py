@@ -183,7 +183,7 @@ class Runner:
         self._turn.restore(facts.account, times, facts.high_ms)
         program.resume(self._turn)
         files_before = dict(facts.files)
-        self._sinks = open_sinks(store, definition, options, facts)
+        self._sinks = open_sinks(store, program, options, facts, stop=around.stop)
         self._turn.fits = fits_of(store, definition, message_bytes_max=options.message_bytes_max)
         # A pipeline that was reset begins anew, and its commits still come after all earlier ones.
         self._number = facts.number or store.clock_ms() * 1000
@@ -198,9 +198,11 @@ class Runner:
             self._inputs = open_inputs(store, program, self._positions, options, around, stdin)
             self.stdin = self._inputs if isinstance(self._inputs, LineInputs) else None
             from_end = definition.source.start == "latest"
-            if self._files != files_before or (from_end and self._positions != facts.positions):
+            begins = from_end and self._positions != facts.positions
+            if self._files != files_before or begins or facts.pending:
                 # A file is cut back to the length that was committed: there must be one before it grows. And
-                # the end that a pipeline begins at is the one of now, not that of its first message.
+                # the end that a pipeline begins at is the one of now, not that of its first message. What the
+                # last run left for tables is there by now, and the store must say so before a sink goes.
                 self._commit()
         except BaseException:
             self._close_sinks()
@@ -266,6 +268,7 @@ class Runner:
             self._positions[chunk.place] = chunk.next_position
         if taken.is_last:
             self._commit()
+            self._settle()
             assert self._halt is not None
             raise self._halt.cause
 
@@ -295,7 +298,7 @@ class Runner:
             position = chunk.offsets[stopped.index]
             if not self._inputs.comes_again:
                 self._done(chunk, stopped.index, position)
-                self._commit()
+                self._settle()
                 raise stopped.cause from None
             raise HaltedAt(chunk.place, position, stopped.cause) from None
         self._done(chunk, count, chunk.next_position)

@@ -53,7 +53,8 @@ class Facts(msgspec.Struct):
 
     `positions` are offsets of the next message by place, `high_ms` the highest event times by partition of
     the source, `closed_ms` up to where windows were given out, `reached_ms` the highest watermark there was.
-    `pending` are rows of commit number `number` for sinks outside of the store; `files` how long each is.
+    `pending` are rows of commit number `number` for sinks outside of the store, none where they are known to
+    be there, as at the end of a run; `files` how long each is.
     `basis` is what the state rests on, see `aegis_cli.pipeline.basis`. `flushes` counts how often all windows
     were given out by hand; `flushed_last`: nothing came since.
     """

@@ -1,7 +1,8 @@
 """Checking that a sink holds what the history gives: the pipeline is run again in memory, and compared.
 
 What is kept is read from the beginning to where the pipeline's last commit got, and what comes out is held
-against the topic that it was written to, message by message in each partition. Nothing is written.
+against the topic that it was written to, message by message in each partition, or against the table of
+PostgreSQL, whose rows have no order. Nothing is written.
 """
 
 from __future__ import annotations
@@ -9,18 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from aegis_cli.pipeline.definition import Aggregate, Dedup, Definition, StreamJoin, Time
 from aegis_cli.pipeline.errors import PipelineError
 from aegis_cli.pipeline.inputs import Inputs
 from aegis_cli.pipeline.outgoing import Outgoing
 from aegis_cli.pipeline.program import Program
-from aegis_cli.pipeline.sinks.opening import fits_of, with_declared_keys
+from aegis_cli.pipeline.sinks.opening import fits_of, need_driver, with_declared_keys
 from aegis_cli.pipeline.sinks.sink import Rows
 from aegis_cli.pipeline.sinks.topic import TopicSink
 from aegis_cli.pipeline.state import Facts, look
 from storage.reader import Gap
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from aegis_cli.pipeline.sinks.postgres_comparison import PostgresComparison
 
 _SHOWN_MAX = 100
 
@@ -36,18 +41,18 @@ class UnverifiableError(PipelineError):
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """How many messages were compared, and where they differ: the first differences, in words."""
+    """How many messages and rows were compared, and where they differ: the first differences, in words."""
 
     compared: int
     differences: list[str]
 
 
 def verify_pipeline(store: Store, definition: Definition, *, message_bytes_max: int) -> Verified:
-    """Compare what the topics of a pipeline's sinks hold with what its history gives.
+    """Compare what the topics and tables of a pipeline's sinks hold with what its history gives.
 
-    Raises `UnverifiableError` where a sink is no topic, where the clock decides what comes out, where the
-    beginning of the history was removed, or where windows were given out by hand and more came since;
-    `PipelineNotFoundError`.
+    Raises `UnverifiableError` where a sink is neither a topic nor a table of PostgreSQL, where the clock
+    decides what comes out, where the beginning of the history was removed, or where windows were given out by
+    hand and more came since; `PipelineNotFoundError`, `SinkError`.
     """
     _, state = look(store, definition.name)
     facts = state.facts
@@ -63,12 +68,17 @@ def verify_pipeline(store: Store, definition: Definition, *, message_bytes_max: 
                 differences.append(
                     f"{topic}/{partition}, message {number + 1}: {_shown(have)}, expected {_shown(want)}"
                 )
-    return Verified(compared, differences)
+    for table in expected.tables:
+        rows, others = table.differences(_SHOWN_MAX)
+        compared += rows
+        differences += others
+    return Verified(compared, differences[:_SHOWN_MAX])
 
 
 def _check(definition: Definition, facts: Facts) -> None:
-    if any(branch.sink.kind != "topic" for branch in definition.branches):
-        raise UnverifiableError(definition.name, "only what is written to topics can be compared")
+    if any(branch.sink.kind not in ("topic", "postgres") for branch in definition.branches):
+        reason = "only what is written to topics and to tables of PostgreSQL can be compared"
+        raise UnverifiableError(definition.name, reason)
     if definition.source.kind != "topic":
         raise UnverifiableError(definition.name, "its source is no topic, and leaves no history")
     if definition.source.start == "latest":
@@ -104,15 +114,28 @@ class _Expected:
         self._facts = facts
         self._program = Program(definition)
         self._fits = fits_of(store, definition, message_bytes_max=message_bytes_max)
+        self.tables: list[PostgresComparison] = []
         self._sinks = [
-            TopicSink(store, branch.sink, pipeline=definition.name, message_bytes_max=message_bytes_max)
-            for branch in definition.branches
+            self._sink(number, message_bytes_max=message_bytes_max)
+            for number in range(len(definition.branches))
         ]
         self._found: dict[tuple[str, int], list[bytes]] = {
             (branch.sink.name, partition): []
             for branch in definition.branches
+            if branch.sink.kind == "topic"
             for partition in range(store.topic(branch.sink.name).partitions)
         }
+
+    def _sink(self, number: int, *, message_bytes_max: int) -> TopicSink | PostgresComparison:
+        definition, shape = self._program.definition, self._program.shapes[number]
+        sink = definition.branches[number].sink
+        if shape is None:
+            return TopicSink(self._store, sink, pipeline=definition.name, message_bytes_max=message_bytes_max)
+        need_driver(definition)
+        from aegis_cli.pipeline.sinks.postgres_comparison import PostgresComparison
+
+        self.tables.append(PostgresComparison(sink, shape, pipeline=definition.name))
+        return self.tables[-1]
 
     def lines(self) -> dict[tuple[str, int], list[bytes]]:
         """All messages of the sinks, by topic and partition."""

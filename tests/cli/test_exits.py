@@ -22,6 +22,7 @@ EXAMPLES: list[tuple[BaseException, int]] = [
     (OSError(errno.EIO, "Input/output error"), 1),
     (exits.UsageError("x"), 2),
     (exits.CommandFailed("x"), 11),
+    (exits.Unreachable("x"), 6),
     (errors.InvalidNameError("../x", "it holds a slash"), 2),
     (errors.SettingError("a", "does not exist", remedy="b"), 2),
     (errors.StoreNotFoundError("/s"), 3),

@@ -291,7 +291,7 @@ def test_verify_finds_what_somebody_else_wrote(aegis: Any) -> None:
     assert 1 == finished.code
     assert ['b/0, message 2: {"id":9}, expected nothing'] == finished.lines
     write(aegis, "name: p\nsource: a\nsink: '-'\n")
-    refused(aegis("pipeline", "verify", "p.yaml"), 1, "only what is written to topics can be compared")
+    refused(aegis("pipeline", "verify", "p.yaml"), 1, "only what is written to topics and to tables")
     write(aegis, COUNTED.replace("time: at", "time: {processing: true}"))
     refused(aegis("pipeline", "verify", "p.yaml"), 1, "with 'processing' its results depend on the clock")
 

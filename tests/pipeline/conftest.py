@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.pipeline.auction_house import EVENTS, House
+from tests.pipeline.postgres_server import PostgresServer
 from tests.pipeline.runs import Runs
 
 if TYPE_CHECKING:
@@ -30,6 +31,24 @@ def auction_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBP
             "create macro text(ms) as strftime(make_timestamp(ms::bigint * 1000), '%Y-%m-%dT%H:%M:%SZ')"
         )
         yield connection
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A server, which is started for the first test that wants one."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> PostgresServer:
+    """The server, with nothing in it."""
+    postgres_server.clear()
+    return postgres_server
 
 
 @pytest.fixture(params=[13, 1 << 30], ids=["chunks of 13", "whole"])

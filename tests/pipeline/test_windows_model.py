@@ -164,6 +164,19 @@ def test_sessions_give_what_the_model_gives(
     assert_same(SessionModel(gap_ms, max_ms, allow_late_ms), make, records, bound_ms, drive)
 
 
+def test_a_session_whose_end_came_nearer_is_forgotten_by_that_end() -> None:
+    # Given out once, to be forgotten at 21; the record at -1 ends it at 14, so at 20 it is too late for more.
+    times: list[tuple[int, int | str]] = [(0, 0), (2, 0), (58, "no"), (0, 0), (-1, 0), (0, "no")]
+    records = [Record(time_ms, "a", x) for time_ms, x in times]
+    assert_same(
+        SessionModel(13, 15, 5),
+        lambda: SessionWindows(LAYOUT, gap_ms=13, max_ms=15, allow_late_ms=5, pipeline="p"),
+        records,
+        38,
+        [""] * len(records),
+    )
+
+
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 12)), max_size=20), st.integers(1, 12))
 def test_disorder_within_the_bound_does_not_change_sessions(

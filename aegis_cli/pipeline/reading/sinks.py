@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from aegis_cli.pipeline.conninfo import ConninfoError, parse_conninfo
 from aegis_cli.pipeline.definition import Branch, Filter, Map, Sink
 from aegis_cli.pipeline.document import ListNode, Node, ScalarNode
 from aegis_cli.pipeline.place import shown, suggestion
@@ -94,8 +95,10 @@ def _name(kind: str, node: Node) -> str:
             raise node.place.error("'stdout' must be true where it is given", "write sink: {stdout: true}")
         return "-"
     name = scalars.text(node, what="'postgres'", example="postgres: postgresql://localhost/metrics")
-    if not name.isprintable():
-        raise node.place.error("'postgres' holds a character that no connection has")
+    try:
+        parse_conninfo(name)
+    except ConninfoError as error:
+        raise node.place.error(f"'postgres' cannot be used: {error}") from None
     return name
 
 

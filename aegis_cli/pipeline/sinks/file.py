@@ -17,6 +17,8 @@ from storage.lock import holder_of
 class FileSink:
     """Appends JSON lines to the file at `path`, which is locked for the run. Raises `SinkError`."""
 
+    slot = ""
+
     def __init__(self, path: str, *, pipeline: str) -> None:
         self._pipeline = pipeline
         place = Path(path).resolve()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from aegis_cli.pipeline.conninfo import parse_conninfo
 from aegis_cli.pipeline.definition import Definition
-from aegis_cli.pipeline.errors import PipelineFileError
+from aegis_cli.pipeline.definition import Sink as SinkDefinition
+from aegis_cli.pipeline.errors import PipelineFileError, SinkError
 from aegis_cli.pipeline.fit import Fit
 from aegis_cli.pipeline.sinks.sink import Sink
 from aegis_cli.pipeline.state import Facts
@@ -16,7 +18,12 @@ from storage.store import Store
 from storage.topic import TopicSettings
 
 if TYPE_CHECKING:
+    from aegis_cli.pipeline.around import Stop
+    from aegis_cli.pipeline.program import Program
     from aegis_cli.pipeline.run import RunOptions
+    from aegis_cli.pipeline.shape import Shape
+
+_POSTGRES = "postgres "
 
 
 def make_topics(store: Store, definition: Definition) -> None:
@@ -54,19 +61,17 @@ def fits_of(store: Store, definition: Definition, *, message_bytes_max: int) -> 
     return fits
 
 
-def open_sinks(store: Store, definition: Definition, options: RunOptions, facts: Facts) -> list[Sink]:
+def open_sinks(
+    store: Store, program: Program, options: RunOptions, facts: Facts, *, stop: Stop | None
+) -> list[Sink]:
     """Open the sink of each branch, from where the last commit left it. Raises `SinkError`."""
     sinks: list[Sink] = []
     try:
-        for number in range(len(definition.branches)):
-            sink = _sink(store, definition, number, options)
+        for number, shape in enumerate(program.shapes):
+            sink = _sink(store, program.definition, number, options, shape, stop)
             sinks.append(sink)
             sink.open(facts)
-        if facts.pending:
-            from aegis_cli.pipeline.sinks.sqlite import SqliteSink, check_nothing_is_left
-
-            slots = {sink.slot for sink in sinks if isinstance(sink, SqliteSink)}
-            check_nothing_is_left(facts, slots, pipeline=definition.name)
+        _check_nothing_is_left(facts, {sink.slot for sink in sinks}, pipeline=program.definition.name)
     except BaseException:
         for sink in sinks:
             sink.close()
@@ -74,7 +79,14 @@ def open_sinks(store: Store, definition: Definition, options: RunOptions, facts:
     return sinks
 
 
-def _sink(store: Store, definition: Definition, number: int, options: RunOptions) -> Sink:
+def _sink(
+    store: Store,
+    definition: Definition,
+    number: int,
+    options: RunOptions,
+    shape: Shape | None,
+    stop: Stop | None,
+) -> Sink:
     sink = definition.branches[number].sink
     if sink.kind == "topic":
         from aegis_cli.pipeline.sinks.topic import TopicSink
@@ -92,4 +104,55 @@ def _sink(store: Store, definition: Definition, number: int, options: RunOptions
         from aegis_cli.pipeline.sinks.sqlite import SqliteSink
 
         return SqliteSink(sink, pipeline=definition.name)
-    raise PipelineFileError(definition.path, f"a sink of kind '{sink.kind}' is not there yet")
+    assert sink.kind == "postgres" and shape is not None
+    need_driver(definition)
+    from aegis_cli.pipeline.sinks.postgres import PostgresSink
+
+    slot = _slot(definition, sink)
+    return PostgresSink(sink, shape, pipeline=definition.name, slot=slot, stop=stop)
+
+
+def need_driver(definition: Definition) -> None:
+    """Raise `PipelineFileError` where there is no driver for PostgreSQL."""
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        raise PipelineFileError(
+            definition.path,
+            "a sink of kind 'postgres' needs the driver psycopg",
+            hint="pip install 'aegis-streaming[postgresql]'",
+        ) from error
+
+
+def _slot(definition: Definition, sink: SinkDefinition) -> str:
+    """What rows for a table of PostgreSQL are kept under, until they are there.
+
+    A server may get another address while it has rows to come; tables of one name in two databases are told
+    apart by it.
+    """
+    tables = [each.sink.table for each in definition.branches if each.sink.kind == "postgres"]
+    if tables.count(sink.table) == 1:
+        return f"{_POSTGRES}{sink.table}"
+    return f"{_POSTGRES}{sink.table} {parse_conninfo(sink.name).address}"
+
+
+def _check_nothing_is_left(facts: Facts, slots: set[str], *, pipeline: str) -> None:
+    """Raise `SinkError` where rows were committed for a table that is no sink any more, and are not in it.
+
+    A database of SQLite tells whether they are. How a server of PostgreSQL is reached, nobody says any more;
+    but a run that ended well left nothing pending.
+    """
+    left = [slot for slot in facts.pending if slot not in slots]
+    for slot in left:
+        if slot.startswith(_POSTGRES):
+            table = slot.removeprefix(_POSTGRES).partition(" ")[0]
+            raise SinkError(
+                pipeline,
+                f"table {table} of PostgreSQL",
+                "rows for it are committed and may not be there yet, and it is no sink any more; "
+                "name it as one in a run with --once before it goes",
+            )
+    if left:
+        from aegis_cli.pipeline.sinks.sqlite import check_nothing_is_left
+
+        check_nothing_is_left(facts, left, pipeline=pipeline)

@@ -18,7 +18,14 @@ Rows = Sequence[tuple[int, list[Any]]]
 
 
 class Sink(Protocol):
-    """One way out of a pipeline."""
+    """One way out of a pipeline.
+
+    `slot` is what its rows are kept under until they are there, which is the same in each run; "" for a sink
+    that has none to come after a commit.
+    """
+
+    @property
+    def slot(self) -> str: ...
 
     def open(self, facts: Facts) -> None:
         """Begin where the last commit left off: bring there what is missing, cut off what is too much."""

@@ -152,10 +152,13 @@ class SqliteSink:
         self._database.close()
 
 
-def check_nothing_is_left(facts: Facts, slots: set[str], *, pipeline: str) -> None:
-    """Raise `SinkError` where rows were committed for a table that is no sink any more, and are not in it."""
-    for slot in facts.pending:
-        if not slot.startswith(_SLOT) or slot in slots:
+def check_nothing_is_left(facts: Facts, left: list[str], *, pipeline: str) -> None:
+    """Raise `SinkError` where rows were committed for a table that is no sink any more, and are not in it.
+
+    `left` are the slots of `pending` that no sink has.
+    """
+    for slot in left:
+        if not slot.startswith(_SLOT):
             continue
         table, _, path = slot.removeprefix(_SLOT).partition(" ")
         if _done_in(path, table, pipeline) < facts.number:

@@ -11,6 +11,8 @@ from storage.output import Output
 class StdoutSink:
     """Writes JSON lines to a file descriptor, before the commit that says that they were written."""
 
+    slot = ""
+
     def __init__(self, fd: int = 1) -> None:
         self._output = Output(fd)
 

@@ -41,6 +41,8 @@ class TopicSink:
     Whether a row has a key and is not too large was checked when it was made, see `aegis_cli.pipeline.fit`.
     """
 
+    slot = ""
+
     def __init__(self, store: Store, sink: definition.Sink, *, pipeline: str, message_bytes_max: int) -> None:
         self._store = store
         self._topic = store.topic(sink.name)

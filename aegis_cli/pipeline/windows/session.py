@@ -112,6 +112,8 @@ class SessionWindows(WindowStore):
         if is_given or group.end_ms < end_ms:
             group.is_given = False
             self._file_end(group)
+        if group.revision and group.end_ms < end_ms:
+            self._file_kept(group)
         return group.acc
 
     def _join(self, joined: list[Group], time_ms: int) -> Accumulator:

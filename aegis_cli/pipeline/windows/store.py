@@ -239,7 +239,11 @@ class WindowStore:
         if not group.is_given:
             self._file_end(group)
         if group.revision:
-            self._file(group, group.end_ms + self._beyond_ms + self._allow_late_ms)
+            self._file_kept(group)
+
+    def _file_kept(self, group: Group) -> None:
+        """Have a group that was given out come up when it is to be forgotten."""
+        self._file(group, group.end_ms + self._beyond_ms + self._allow_late_ms)
 
 
 def _stored(group: Group) -> int:
