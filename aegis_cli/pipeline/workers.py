@@ -44,7 +44,7 @@ class Workers:
         self._poll = select.poll()
         try:
             for _ in range(count):
-                worker = Worker(others=[each.socket for each in self._workers])
+                worker = Worker()
                 self._workers.append(worker)
                 self._by_fd[worker.socket.fileno()] = worker
         except BaseException:
@@ -116,7 +116,7 @@ class Worker:
     `owed` results of it are wanted and were not taken; before them come `stale` ones that nobody wants.
     """
 
-    def __init__(self, *, others: list[socket.socket]) -> None:
+    def __init__(self) -> None:
         self.socket, theirs = socket.socketpair()
         self.pid = os.fork()
         if self.pid == 0:
