@@ -51,6 +51,24 @@ def postgres(postgres_server: PostgresServer) -> PostgresServer:
     return postgres_server
 
 
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Runs]:
+    """Runs over a store of their own, with no topic in it."""
+    found = Runs(tmp_path / "store")
+    with found.store:
+        yield found
+
+
+@pytest.fixture(params=[1, 1 << 30], ids=["records one by one", "whole"])
+def order_runs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runs]:
+    """Runs over the topics `orders` and `users`, in one chunk or in as many as there are records."""
+    found = Runs(tmp_path / "store", chunk_records=request.param)
+    with found.store:
+        for topic in ("orders", "users"):
+            found.topic(topic, partitions=2)
+        yield found
+
+
 @pytest.fixture(params=[13, 1 << 30], ids=["chunks of 13", "whole"])
 def house(
     request: pytest.FixtureRequest, tmp_path: Path, auction_tables: DuckDBPyConnection

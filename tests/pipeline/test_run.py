@@ -5,7 +5,6 @@ Results must not depend on where commits fall; each test here is about one way i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,6 @@ from tests.pipeline.runs import Runs
 
 COUNTED = "source: a\ntime: at\nwindow: 10s\naggregate: {n: count()}\nsink: b\n"
 PASSED = "source: a\nsink: b\n"
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Runs]:
-    found = Runs(tmp_path / "store")
-    with found.store:
-        yield found
 
 
 def run(runs: Runs, text: str, **options: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,9 @@ sink: out
 INNER = LEFT.replace("type: left", "type: inner")
 
 
-@pytest.fixture(params=[1, 1 << 30], ids=["records one by one", "whole"])
-def runs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runs]:
-    found = Runs(tmp_path / "store", chunk_records=request.param)
-    with found.store:
-        for topic in ("orders", "users"):
-            found.topic(topic, partitions=2)
-        yield found
+@pytest.fixture
+def runs(order_runs: Runs) -> Runs:
+    return order_runs
 
 
 def users(*rows: tuple[Any, Any]) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,6 @@ from aegis_cli.pipeline.sinks.file import FileSink
 from aegis_cli.pipeline.state import PipelineLog
 from storage.topic import TopicSettings
 from tests.pipeline.runs import Runs
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Runs]:
-    found = Runs(tmp_path / "store")
-    with found.store:
-        yield found
-
 
 PASSED = "source: a\nsink: b\n"
 
