@@ -14,6 +14,7 @@ from aegis_cli.pipeline.around import Around
 from aegis_cli.pipeline.fit import Fit
 from aegis_cli.pipeline.inputs import Chunk, Inputs, until
 from aegis_cli.pipeline.line_inputs import LineInputs
+from aegis_cli.pipeline.pace import Pace
 from aegis_cli.pipeline.prefix import Prepared
 from aegis_cli.pipeline.program import Program
 from storage.store import Store
@@ -38,6 +39,7 @@ def open_inputs(
     positions: dict[str, int],
     options: RunOptions,
     around: Around,
+    pace: Pace,
     stdin: LineInputs | None,
 ) -> Inputs | LineInputs:
     """What the program reads, from `positions` on; `stdin` is what was read of that before."""
@@ -61,6 +63,7 @@ def open_inputs(
         from_end=source.start == "latest",
         whole=program.side_topics,
         records_max=options.chunk_records,
+        portion=lambda: pace.records_a_chunk,
         on_gap=around.on_gap,
     )
 

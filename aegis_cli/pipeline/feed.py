@@ -6,7 +6,7 @@ read is skipped at native speed and never becomes an object.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +22,30 @@ _TYPES: dict[str, Any] = {
     "double": float | None,
     "boolean": bool | None,
 }
+
+
+class MixedRows(list[Any]):
+    """Rows of which some did not decode: a `RecordError` stands in the place of each of these.
+
+    Lines that all decode are a plain list, so that nobody has to look at each of its rows.
+    """
+
+
+def in_runs(
+    rows: list[Any],
+    process: Callable[[list[Any], int], object],
+    refuse: Callable[[int, RecordError], object],
+) -> None:
+    """Process rows in runs, each with the number of its first one, and between them refuse what is none."""
+    first = 0
+    if isinstance(rows, MixedRows):
+        for index, row in enumerate(rows):
+            if isinstance(row, RecordError):
+                process(rows[first:index], first)
+                refuse(index, row)
+                first = index + 1
+        rows = rows[first:]
+    process(rows, first)
 
 
 class Feed:
@@ -48,7 +72,7 @@ class Feed:
         try:
             return self._decoder.decode_lines(lines)
         except (msgspec.DecodeError, RecursionError):
-            return [self._row(line) for line in lines.split(b"\n")[:-1]]
+            return MixedRows(self._row(line) for line in lines.split(b"\n")[:-1])
 
     def _row(self, line: bytes) -> object:
         try:
@@ -83,7 +107,7 @@ class WholeFeed:
         try:
             return self._decoder.decode_lines(lines)
         except (msgspec.DecodeError, RecursionError):
-            return [self._row(line) for line in lines.split(b"\n")[:-1]]
+            return MixedRows(self._row(line) for line in lines.split(b"\n")[:-1])
 
     def _row(self, line: bytes) -> object:
         try:

@@ -19,8 +19,6 @@ from storage.segment import index_path, segment_bases
 from storage.store import Store
 from storage.watch import Watch, open_watch
 
-# Between two chunks a run looks whether it is to end: no more than what can be processed in a moment.
-_RECORDS_A_CHUNK = 2000
 # Somebody may publish all the time: so often the ends of places are looked for at one moment.
 _LOOKS_MAX = 20
 
@@ -58,6 +56,8 @@ class Inputs:
 
     A place without a position begins at its oldest message, or, with `from_end`, behind its newest; the
     topics in `whole` always begin at their oldest one. With `ends`, places end there; others are not read.
+    `portion` is asked about how many records a chunk shall have, since between two of them a run looks
+    whether it is to end.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Inputs:
         whole: Sequence[str] = (),
         ends: Mapping[str, int] | None = None,
         records_max: int = 1 << 30,
+        portion: Callable[[], int] | None = None,
         on_gap: Callable[[Gap], None] | None = None,
     ) -> None:
         self._store = store
@@ -81,6 +82,7 @@ class Inputs:
         self._whole = whole
         self._ends = ends
         self._records_max = records_max
+        self._portion = portion
         self._on_gap = on_gap
         self._places: dict[str, _Place] = {}
         self._met: set[str] = set()
@@ -160,9 +162,10 @@ class Inputs:
     def _pieces(self, place: _Place, batch: Batch, peers: Sequence[tuple[str, int]]) -> Iterator[Chunk]:
         for piece in batch.pieces(self._records_max):
             offsets = piece.offsets()
+            records = len(offsets) if self._portion is None else self._portion()
             # Of the other topics more is asked for than lines: they come as they are.
-            is_cut = place.reader.topic.name not in self._whole and len(offsets) > 2 * _RECORDS_A_CHUNK
-            for lines, first, end in _portions(piece.lines, len(offsets), is_cut=is_cut):
+            is_cut = place.reader.topic.name not in self._whole and len(offsets) > 2 * records
+            for lines, first, end in _portions(piece.lines, len(offsets), records if is_cut else None):
                 yield Chunk(
                     piece.topic,
                     piece.partition,
@@ -215,13 +218,13 @@ def _behind(gap: Gap, place: str) -> Chunk:
     return Chunk(gap.topic, gap.partition, place, b"", (), 0, gap.end_offset)
 
 
-def _portions(lines: bytes, count: int, *, is_cut: bool) -> Iterator[tuple[bytes, int, int]]:
-    """Lines, cut into pieces of about `_RECORDS_A_CHUNK`, and which of the `count` records they are."""
-    if not is_cut:
+def _portions(lines: bytes, count: int, records: int | None) -> Iterator[tuple[bytes, int, int]]:
+    """Lines, cut into pieces of about so many, and which of the `count` records they are."""
+    if records is None:
         yield lines, 0, count
         return
     # Cut by bytes, in which lines are found far faster than one by one.
-    size_bytes = len(lines) * _RECORDS_A_CHUNK // count
+    size_bytes = len(lines) * records // count
     start = first = 0
     while start < len(lines):
         end = lines.find(b"\n", start + size_bytes) + 1 or len(lines)

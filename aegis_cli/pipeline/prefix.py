@@ -16,7 +16,7 @@ from aegis_cli.pipeline.code import Code
 from aegis_cli.pipeline.definition import Definition, Filter, FlatMap, Map, Step, StreamJoin, TableJoin, Time
 from aegis_cli.pipeline.errors import RecordError
 from aegis_cli.pipeline.expression import Constants
-from aegis_cli.pipeline.feed import feed_of
+from aegis_cli.pipeline.feed import feed_of, in_runs
 from aegis_cli.pipeline.fit import Fit
 from aegis_cli.pipeline.scope import Handed, HandedScope, Scope, SourceFields
 from aegis_cli.pipeline.turn import UNLIMITED_BYTES, Partition, Turn
@@ -154,15 +154,7 @@ class Prefix:
         found.raw = lines
         rows = self._feed.rows(lines)
         found.count = len(rows)
-        first = 0
-        if any(type(row) is RecordError for row in rows):
-            for index, row in enumerate(rows):
-                if isinstance(row, RecordError):
-                    self._prepare(rows[first:index], first, found)
-                    found.refuse(index, row)
-                    first = index + 1
-            rows = rows[first:]
-        self._prepare(rows, first, found)
+        in_runs(rows, lambda run, first: self._prepare(run, first, found), found.refuse)
         found.lines = [
             _joined(rows) if number == same else []
             for number, (same, rows) in enumerate(zip(self._sinks, found.outs, strict=True))

@@ -31,7 +31,7 @@ from aegis_cli.pipeline.definition import (
 )
 from aegis_cli.pipeline.errors import RecordError
 from aegis_cli.pipeline.expression import Constants
-from aegis_cli.pipeline.feed import Feed, WholeFeed, feed_of
+from aegis_cli.pipeline.feed import Feed, WholeFeed, feed_of, in_runs
 from aegis_cli.pipeline.fit import shape_of
 from aegis_cli.pipeline.grouping import Grouping
 from aegis_cli.pipeline.joining import Joining
@@ -120,15 +120,7 @@ class Program:
         Raises `StoppedAt` for a record that the pipeline stops at.
         """
         process = self.processes[topic]
-        first = 0
-        if any(type(row) is RecordError for row in rows):
-            for index, row in enumerate(rows):
-                if isinstance(row, RecordError):
-                    process(rows[first:index], first, partition, turn)
-                    turn.refuse(index, row)
-                    first = index + 1
-            rows = rows[first:]
-        process(rows, first, partition, turn)
+        in_runs(rows, lambda run, first: process(run, first, partition, turn), turn.refuse)
 
     def resume(self, turn: Turn) -> None:
         """After the state was restored: what was given out before the last commit is not given out again."""

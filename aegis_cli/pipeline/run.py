@@ -195,7 +195,7 @@ class Runner:
         self._last_look = time.monotonic()
         self._changed = False
         try:
-            self._inputs = open_inputs(store, program, self._positions, options, around, stdin)
+            self._inputs = open_inputs(store, program, self._positions, options, around, self._pace, stdin)
             self.stdin = self._inputs if isinstance(self._inputs, LineInputs) else None
             from_end = definition.source.start == "latest"
             begins = from_end and self._positions != facts.positions
@@ -275,6 +275,7 @@ class Runner:
     def _process_records(self, chunk: Chunk, prepared: Prepared | None) -> None:
         self._changed = True
         self._flushed_last = False
+        self._pace.begin()
         turn, program = self._turn, self._program
         turn.begin(
             chunk.topic, chunk.partition, chunk.lines, chunk.offsets, chunk.append_time_ms, chunk.batch

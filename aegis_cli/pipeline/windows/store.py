@@ -111,7 +111,10 @@ class WindowStore:
 
     def touch(self, group: Group) -> None:
         group.is_clean = False
-        self._note(group)
+        # What `_note` does, without a call: it is done for each group between two commits.
+        if not group.is_noted:
+            group.is_noted = True
+            self._touched.append(group)
 
     def _note(self, group: Group) -> None:
         """Have `changes` tell of a group."""
