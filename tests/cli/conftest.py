@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from storage.store import Store
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # No command of a test takes longer; one that does hangs.
@@ -87,3 +89,11 @@ def aegis(tmp_path: Path) -> Aegis:
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m aegis_cli "$@"\n')
     script.chmod(0o755)
     return Aegis(home=home, store=tmp_path / "store")
+
+
+@pytest.fixture
+def topic(aegis: Aegis) -> str:
+    """A topic with one partition."""
+    with Store(aegis.store, create=True) as store:
+        store.create_topic("t")
+    return "t"

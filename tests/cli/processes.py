@@ -151,3 +151,8 @@ def runs_still(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def waits_for_the_lock(pid: int, path: Path) -> bool:
+    """Whether the process has the file open, which it does only to lock it."""
+    return any(Path(entry).resolve() == path for entry in Path(f"/proc/{pid}/fd").iterdir())

@@ -77,13 +77,6 @@ def good_lines(options: list[str]) -> tuple[bytes, bytes]:
     return (b"k|1", b"k|2") if "-K" in options else (b"1", b"2")
 
 
-@pytest.fixture
-def topic(aegis: Any) -> str:
-    with Store(aegis.store, create=True) as store:
-        store.create_topic("t")
-    return "t"
-
-
 def count(aegis: Any, topic: str = "t") -> int:
     finished = aegis("consume", topic)
     assert (0, b"") == (finished.code, finished.stderr)
