@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,3 +97,10 @@ def topic(aegis: Aegis) -> str:
     with Store(aegis.store, create=True) as store:
         store.create_topic("t")
     return "t"
+
+
+@pytest.fixture
+def store(aegis: Aegis) -> Iterator[Store]:
+    """The store of `aegis`, open in this process too, with nothing in it."""
+    with Store(aegis.store, create=True) as opened:
+        yield opened
