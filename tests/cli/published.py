@@ -23,3 +23,9 @@ def stored(aegis: Any, topic: str = "t") -> list[Any]:
 
 def values(aegis: Any, topic: str = "t") -> list[Any]:
     return [record["value"] for record in stored(aegis, topic)]
+
+
+def count(aegis: Any, topic: str = "t") -> int:
+    finished = aegis("consume", topic)
+    assert (0, b"") == (finished.code, finished.stderr)
+    return int(finished.stdout.count(b"\n"))
