@@ -1,4 +1,4 @@
-"""Where `aegis publish` takes values from: standard input, files, arguments, terminals; JSON, text or bytes."""
+"""Where `aegis publish` takes values from: standard input, files, arguments, terminals; JSON, text, bytes."""
 
 from __future__ import annotations
 
