@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,3 +89,18 @@ def aegis(tmp_path: Path) -> Aegis:
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m aegis_cli "$@"\n')
     script.chmod(0o755)
     return Aegis(home=home, store=tmp_path / "store")
+
+
+@pytest.fixture
+def topic(aegis: Aegis) -> str:
+    """A topic with one partition."""
+    with Store(aegis.store, create=True) as store:
+        store.create_topic("t")
+    return "t"
+
+
+@pytest.fixture
+def store(aegis: Aegis) -> Iterator[Store]:
+    """The store of `aegis`, open in this process too, with nothing in it."""
+    with Store(aegis.store, create=True) as opened:
+        yield opened

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 # Nothing that a test waits for takes longer; what does hangs.
@@ -142,3 +143,16 @@ def wait_for(condition: Callable[[], Any]) -> Any:
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.005)
     return found
+
+
+def runs_still(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def waits_for_the_lock(pid: int, path: Path) -> bool:
+    """Whether the process has the file open, which it does only to lock it."""
+    return any(Path(entry).resolve() == path for entry in Path(f"/proc/{pid}/fd").iterdir())

@@ -11,8 +11,7 @@ import pytest
 
 from storage.member import open_group
 from storage.store import Store
-from tests.cli.processes import running, wait_for
-from tests.cli.test_exec import runs_still
+from tests.cli.processes import running, runs_still, wait_for
 
 GROUP = ("consume", "t", "--group", "g")
 

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from aegis_cli.pipeline.errors import PipelineFileError
 from aegis_cli.pipeline.program import Program
 from aegis_cli.pipeline.reading import loads
+from tests.pipeline.refusals import ENDS, TIMED, refused
 
-ENDS = "source: in\nsink: out\n"
-TIMED = f"{ENDS}time: t\n"
 CASE = f"{ENDS}tests:\n"
 NEXT = "\n  - "
 TABLE = f"{ENDS}tables: {{c: {{topic: cs, key: id}}}}\n"
 AS_OF = f"{ENDS}tables: {{c: {{topic: cs, key: id, as_of: at}}}}\n"
 CLOCK = "time: {processing: true}\n"
-
-
-def refused(text: str) -> PipelineFileError:
-    with pytest.raises(PipelineFileError) as caught:
-        loads(text, path="p.yaml")
-    assert "\n" not in str(caught.value)
-    return caught.value
 
 
 # The file, line and column, a part of the reason, a part of the hint.
@@ -47,6 +37,7 @@ TOP = [
     (f"{ENDS}on_error: {{to: x, max_ratio: 5%}}", 3, 30, "from 0 to 1", ""),
     (f"{ENDS}on_error: {{to: x, max_ratio: 1.5}}", 3, 30, "from 0 to 1", ""),
 ]
+
 
 ENDPOINTS = [
     ("source: a/b\nsink: out", 1, 9, "'a/b' cannot be a topic's name", "{file: PATH}"),
@@ -123,6 +114,7 @@ ENDPOINTS = [
     ("source: a\nbranches: [{filter: x}]", 2, 12, "a branch has no 'sink'", "branches:"),
     ("source: a\nbranches: [{time: x, sink: b}]", 2, 13, "a branch has no key 'time'", ""),
 ]
+
 
 STEPS = [
     (f"{ENDS}filter:", 3, 8, "'filter' must be an expression, and this is nothing", "filter: amount"),
@@ -203,6 +195,7 @@ STEPS = [
     (f"{ENDS}steps: {{filter: a}}", 3, 8, "'steps' must be a list, and this is a mapping", "steps: ["),
 ]
 
+
 AGGREGATES = [
     (f"{ENDS}window: 5m", 3, 1, "'window' has no 'aggregate' after it", "aggregate: {"),
     (f"{ENDS}window: 5m\naggregate: {{n: count}}", 3, 1, "a tumbling window needs a 'time'", ""),
@@ -234,31 +227,6 @@ AGGREGATES = [
     ),
 ]
 
-WINDOWS = [
-    ("{sliding: 5m}", 10, "no key 'sliding'", "there are: tumbling"),
-    ("{tumbling: 5m, session: 3m}", 24, "both 'tumbling' and 'session'", ""),
-    ("{tumbling: 5m, every: 1m}", 24, "'every' is not for tumbling windows", ""),
-    ("{hopping: 5m}", 9, "has no 'every'", "every: 1m"),
-    ("{hopping: 5m, every: 10m}", 30, "'every' is longer than the window", "shorter"),
-    ("{hopping: 1h, every: 1s}", 30, "each record would be in 3600 windows", "longer"),
-    ("{hopping: 5m, every: 0}", 30, "longer than '0'", ""),
-    ("{hopping: 1001ms, every: 1ms}", 34, "each record would be in 1001 windows, and 1000 are", "longer"),
-    ("{hopping: 0, every: 0}", 19, "longer than '0'", ""),
-    ("{hopping: forever, every: 1m}", 19, "must have an end", ""),
-    ("{tumbling: 0}", 20, "longer than '0'", ""),
-    ("{session: 0}", 19, "longer than '0'", ""),
-    ("{session: 5m, max: 0}", 28, "longer than '0'", ""),
-    ("{count: -1}", 17, "'count' must be a whole number", ""),
-    ("{count: 1000000001}", 17, "'count' must be 1 to", ""),
-    ("{hopping: 5m, every: 1m, offset: 1m}", 42, "a whole one or more", "shorter than 'every'"),
-    ("{hopping: 5m, every: 1m, offset: -2m}", 42, "a whole one or more", "shorter than 'every'"),
-    ("{tumbling: 5m, offset: 5m}", 32, "a whole one or more", "shorter than the window"),
-    ("{session: 5m, max: 1m}", 28, "'max' is shorter than the gap", ""),
-    ("{count: 0}", 17, "'count' must be 1 to", ""),
-    ("{offset: 1m}", 9, "needs one of 'tumbling'", ""),
-    ("5 fortnights", 9, "no duration: '5 fortnights'", ""),
-    ("99999999d", 9, "at most 36500d", ""),
-]
 
 CASES = [
     (f"{CASE}- given: {{in: []}}\n  expect: {{out: 1}}", 4, 3, "a test has no 'name'", "tests: ["),
@@ -328,14 +296,6 @@ def test_what_is_wrong_is_named_with_its_place(
     assert str(error).startswith(f"p.yaml:{line}:{column}: ")
 
 
-@pytest.mark.parametrize(("text", "column", "reason", "hint"), WINDOWS)
-def test_what_is_wrong_with_a_window_is_named(text: str, column: int, reason: str, hint: str) -> None:
-    error = refused(f"{TIMED}window: {text}\naggregate: {{n: count}}")
-    assert reason in error.reason
-    assert hint in error.hint
-    assert (4, column) == (error.line, error.column)
-
-
 @pytest.mark.parametrize("window", ["{hopping: 10m, every: 1m}", "{session: 5m}", "5m"])
 def test_as_many_steps_as_are_allowed_make_a_function_that_python_takes(window: str) -> None:
     steps = [f"flat_map: {{items: a, as: b{number}}}" for number in range(5)]
@@ -343,21 +303,6 @@ def test_as_many_steps_as_are_allowed_make_a_function_that_python_takes(window: 
     text = f"{TIMED}steps:{''.join(NEXT + step for step in steps)}\n"
     Program(loads(f"{text}window: {window}\naggregate: {{n: 'top_n(3, a, b)'}}\n", path="p.yaml"))
     Program(loads(f"{text}map: {{x: a}}\n", path="p.yaml"))
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(-5000, 5000))
-def test_hopping_windows_that_are_not_refused_can_be_opened(
-    size_ms: int, every_ms: int, offset_ms: int
-) -> None:
-    sign = "-" if offset_ms < 0 else ""
-    window = f"{{hopping: {size_ms}ms, every: {every_ms}ms, offset: {sign}{abs(offset_ms)}ms}}"
-    text = f"{TIMED}window: {window}\naggregate: {{n: count}}\n"
-    makes_sense = every_ms <= size_ms <= 1000 * every_ms and abs(offset_ms) < every_ms
-    if makes_sense:
-        Program(loads(text, path="p.yaml"))
-    else:
-        assert 4 == refused(text).line
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A process that hands messages of a group to a command: `python -m tests.cli.exec_worker STORE GROUP JSON`.
+"""A process that hands messages of a group to a command: `python -m tests.cli.exec.worker STORE GROUP JSON`.
 
 The JSON object holds the fields of `ExecOptions`, `topics`, and if need be `follow` and
 `session_timeout_seconds`. It prints what came of it as JSON, and notices on stderr.

@@ -28,12 +28,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
 def before_refresh(log: StateLog, act: Callable[[], object]) -> None:
     """Have something happen before `log` is read the next time."""
     refresh = log.refresh

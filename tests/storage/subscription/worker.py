@@ -1,6 +1,6 @@
 """A consumer in a process of its own, told what to do: a JSON command a line in, a JSON answer a line out.
 
-python -m tests.storage.subscription_worker STORE NAME
+python -m tests.storage.subscription.worker STORE NAME
 """
 
 from __future__ import annotations

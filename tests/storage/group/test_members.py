@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from storage.members import Presence
 from storage.store import Store
 from storage.topic import TopicSettings
 from storage.watch import open_watch
+from tests.storage.group.groups import die
 
 DEADLINE_SECONDS = 10.0
 
@@ -27,12 +27,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     with Store(tmp_path / "store", create=True) as store:
         store.create_topic("t", TopicSettings(partitions=4))
         yield store
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 def fill(store: Store, count: int = 100) -> None:
@@ -55,16 +49,6 @@ def settle(*members: Member) -> None:
         if not any(member.log.refresh() for member in members) and not members[0].state.following:
             return
         assert time.monotonic() < deadline
-
-
-def die(member: Member) -> None:
-    """What is seen of a member whose process was killed: its lock is free, its file is still there."""
-    presence = member._presence
-    assert presence is not None
-    presence._stop.set()
-    presence._thread.join()
-    os.close(presence._fd)
-    member._presence = None
 
 
 def everything(reader: GroupReader) -> dict[Place, list[int]]:
