@@ -91,26 +91,28 @@ def append(
     assert 0 < len(writes) <= LOGS_MAX
     journal.check_healthy()
     held: list[Log] = []
-    try:
-        for write in writes if len(writes) == 1 else sorted(writes, key=_lock_order):
-            write.log.lock.acquire(timeout_seconds=lock_wait_seconds)
-            held.append(write.log)
-        files.step("append.locked")
-        now_ms = clock_ms()
-        plans = _plan(writes, now_ms=now_ms, durable=durable)
-        committed = _commit(journal, plans, now_ms=now_ms)
-    finally:
-        for log in held:
-            log.lock.release()
-    files.step("append.released")
-    if durable:
-        journal.wait_durable(committed.location.sequence)
-    files.step("append.durable")
-    receipts = []
-    for write, part in zip(writes, committed.parts, strict=True):
-        write.log.make_visible(part)
-        receipts.append(_receipt(write, part))
-    return receipts
+    # Segments are synced here too, and a sync of theirs that fails concerns everybody as the journal's do.
+    with journal.failing():
+        try:
+            for write in writes if len(writes) == 1 else sorted(writes, key=_lock_order):
+                write.log.lock.acquire(timeout_seconds=lock_wait_seconds)
+                held.append(write.log)
+            files.step("append.locked")
+            now_ms = clock_ms()
+            plans = _plan(writes, now_ms=now_ms, durable=durable)
+            committed = _commit(journal, plans, now_ms=now_ms)
+        finally:
+            for log in held:
+                log.lock.release()
+        files.step("append.released")
+        if durable:
+            journal.wait_durable(committed.location.sequence)
+        files.step("append.durable")
+        receipts = []
+        for write, part in zip(writes, committed.parts, strict=True):
+            write.log.make_visible(part)
+            receipts.append(_receipt(write, part))
+        return receipts
 
 
 def _lock_order(write: Write) -> bytes:

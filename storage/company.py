@@ -25,15 +25,15 @@ class Company:
         self._clock_ms = clock_ms
         self._lock_wait_seconds = lock_wait_seconds
         self._mutex = threading.Lock()
-        self._combiners: dict[Log, Combiner] = {}
-        self._seen: set[Log] = set()
+        # None stands for a log that was appended to once.
+        self._combiners: dict[Log, Combiner | None] = {}
         self.get = self._combiners.get
 
     def append(self, journal: Journal, writes: list[Write], *, durable: bool) -> list[Receipt]:
         """Append to all logs or to none, in company where that can be. Raises what `storage.append` does."""
         log, batch = writes[0].log, writes[0].lone_batch
-        if log not in self._seen:
-            self._seen.add(log)
+        if log not in self._combiners:
+            self._combiners[log] = None
         elif len(writes) == 1 and batch is not None:
             combiner = self._combiners.get(log) or self.combiner(log)
             if combiner.can_take(batch):
@@ -48,12 +48,10 @@ class Company:
         with self._mutex:
             combiner = self._combiners.get(log) or Combiner(log, self._clock_ms, self._lock_wait_seconds)
             self._combiners[log] = combiner
-            self._seen.add(log)
         return combiner
 
     def part(self, log: Log) -> None:
         """Forget a log that is closed, and give back what was shared with other processes."""
-        self._seen.discard(log)
         combiner = self._combiners.pop(log, None)
         if combiner is not None:
             combiner.close()

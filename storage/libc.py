@@ -12,8 +12,8 @@ import errno
 import mmap
 import os
 
-_FUTEX_WAIT = 0
-_FUTEX_WAKE = 1
+ALL_BITS = 0xFFFFFFFF
+
 _FUTEX_WAIT_BITSET = 9
 _FUTEX_WAKE_BITSET = 10
 _FUTEX_NUMBER = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}.get(
@@ -51,41 +51,6 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 64 * 1024 * 1024)
 
 
-class Futex:
-    """One 32-bit word in a shared mapping on which processes sleep and wake each other.
-
-    `wait` returns when woken, when the word differs from `seen`, or after the timeout: callers look again
-    at what they wait for. Where the kernel has no futex, it is a short sleep.
-    """
-
-    def __init__(self, page: mmap.mmap, position: int) -> None:
-        self._word = ctypes.c_uint32.from_buffer(page, position)
-        self._address = ctypes.c_void_p(ctypes.addressof(self._word))
-
-    def value(self) -> int:
-        return self._word.value
-
-    def wait(self, seen: int, *, timeout_seconds: float) -> None:
-        if _FUTEX_NUMBER is None:
-            import time
-
-            time.sleep(min(timeout_seconds, 0.001))
-            return
-        timeout = _Timespec(int(timeout_seconds), int(timeout_seconds % 1 * 1e9))
-        _libc.syscall(
-            _FUTEX_NUMBER, self._address, _FUTEX_WAIT, ctypes.c_uint32(seen), ctypes.byref(timeout), None, 0
-        )
-
-    def wake_all(self) -> None:
-        self._word.value = (self._word.value + 1) & 0xFFFFFFFF
-        if _FUTEX_NUMBER is not None:
-            _libc.syscall(_FUTEX_NUMBER, self._address, _FUTEX_WAKE, ctypes.c_int(0x7FFFFFFF), None, None, 0)
-
-    def close(self) -> None:
-        """Let go of the mapping, so that it can be unmapped."""
-        del self._word
-
-
 _Call = (
     ctypes.c_long,
     ctypes.c_void_p,
@@ -96,48 +61,50 @@ _Call = (
     ctypes.c_uint32,
 )
 # Waking takes less than handing the interpreter to another thread would, so it keeps it.
-_wake_bits = ctypes.PyDLL(None)["syscall"]
-_wake_bits.argtypes = _Call
-_wait_bits = _libc["syscall"]
-_wait_bits.argtypes = _Call
+_wake = ctypes.PyDLL(None)["syscall"]
+_wake.argtypes = _Call
+_sleep = _libc["syscall"]
+_sleep.argtypes = _Call
 
 
-class FutexBits:
-    """One 32-bit word in a shared mapping on which many processes sleep, each woken by a bit of its own.
+class Futex:
+    """One 32-bit word in a shared mapping on which processes sleep and wake each other.
 
-    One call wakes as many of them as have news. The word changes with each: who has seen it, and finds no
-    news after that, can only sleep on it while there is none.
+    Each sleeps under some of 32 bits, and one call wakes all who sleep under one of those that it names. The
+    word changes with each: who has seen it, and finds no news after that, can only sleep on it while there
+    is none. Where the kernel has no futex, waiting is a short sleep.
     """
 
     def __init__(self, page: mmap.mmap, position: int) -> None:
         self._word = ctypes.c_uint32.from_buffer(page, position)
         self._address = ctypes.addressof(self._word)
-        self._until = _Timespec(0, 0)
-        self._until_address = ctypes.addressof(self._until)
 
     def value(self) -> int:
         return self._word.value
 
-    def wait(self, bits: int, seen: int, *, until_seconds: float) -> bool:
-        """Sleep, until that time of the monotonic clock at most; whether it was not for the whole time."""
+    def wait(self, seen: int, *, until_seconds: float, bits: int = ALL_BITS) -> bool:
+        """Sleep, until that time of the monotonic clock at most; whether it was not for the whole time.
+
+        It may be for no time at all: callers look again at what they wait for.
+        """
         if _FUTEX_NUMBER is None:
             import time
 
             left_seconds = until_seconds - time.monotonic()
             time.sleep(max(min(left_seconds, 0.001), 0.0))
             return left_seconds > 0.001
-        until, seconds = self._until, int(until_seconds)
-        until.seconds, until.nanoseconds = seconds, int((until_seconds - seconds) * 1e9)
-        address = self._address
-        if _wait_bits(_FUTEX_NUMBER, address, _FUTEX_WAIT_BITSET, seen, self._until_address, 0, bits) == 0:
+        seconds = int(until_seconds)
+        until = _Timespec(seconds, int((until_seconds - seconds) * 1e9))
+        until_address = ctypes.addressof(until)
+        if _sleep(_FUTEX_NUMBER, self._address, _FUTEX_WAIT_BITSET, seen, until_address, 0, bits) == 0:
             return True
         return ctypes.get_errno() != errno.ETIMEDOUT
 
-    def wake(self, bits: int) -> None:
+    def wake(self, bits: int = ALL_BITS) -> None:
         word = self._word
         word.value = (word.value + 1) & 0xFFFFFFFF
         if _FUTEX_NUMBER is not None:
-            _wake_bits(_FUTEX_NUMBER, self._address, _FUTEX_WAKE_BITSET, 0x7FFFFFFF, 0, 0, bits)
+            _wake(_FUTEX_NUMBER, self._address, _FUTEX_WAKE_BITSET, 0x7FFFFFFF, 0, 0, bits)
 
     def close(self) -> None:
         """Let go of the mapping, so that it can be unmapped."""

@@ -51,7 +51,7 @@ from storage.posts_file import (
 from storage.request import Request, decode_request, encode_request, short_stamp
 
 if TYPE_CHECKING:
-    from storage.libc import FutexBits
+    from storage.libc import Futex
 
 
 class Retracted(Exception):
@@ -75,7 +75,7 @@ class Posts:
         self._epoch = epoch_of(salt)
         self._map = mmap.mmap(fd, FILE_BYTES)
         self._words = memoryview(self._map).cast("Q")
-        self._futex: FutexBits | None = None
+        self._futex: Futex | None = None
         self._group: list[Request] = []
         self._leader_thread = 0
         self._taken = False
@@ -178,7 +178,7 @@ class Posts:
             if words[REFUSED + slot] == number:
                 return News.LOOK
             until_seconds = time.monotonic() + timeout_seconds
-            woken = futex.wait(_bit(slot), seen, until_seconds=until_seconds)
+            woken = futex.wait(seen, until_seconds=until_seconds, bits=_bit(slot))
             if words[DONE + slot] != number:
                 # What woke it may have been for another one.
                 return News.LOOK if woken else News.SILENCE
@@ -318,11 +318,11 @@ class Posts:
         if bits:
             (self._futex or self._open_futex()).wake(bits)
 
-    def _open_futex(self) -> FutexBits:
+    def _open_futex(self) -> Futex:
         if self._futex is None:
-            from storage.libc import FutexBits
+            from storage.libc import Futex
 
-            self._futex = FutexBits(self._map, FUTEX_BYTE)
+            self._futex = Futex(self._map, FUTEX_BYTE)
         return self._futex
 
 

@@ -51,7 +51,7 @@ def encode_request(number: int, stamp: tuple[int, int], batch: RecordBatch) -> b
     size = len(lines)
     if size + len(columns) > _PAYLOAD_BYTES_MAX:
         return None
-    body = _POST.pack(number, hash(stamp) & _WORD, batch.count, size, len(columns)) + lines + columns
+    body = _POST.pack(number, short_stamp(stamp), batch.count, size, len(columns)) + lines + columns
     # The checksum tells a leader that still reads what the slot held before.
     return _CRC.pack(crc_of(body)) + body
 

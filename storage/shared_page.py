@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from storage import files
@@ -206,13 +207,13 @@ class SharedPage:
         seen = futex.value()
         self._words[_SLEEPERS] = 1
         if self.synced < until_sequence:
-            futex.wait(seen, timeout_seconds=timeout_seconds)
+            futex.wait(seen, until_seconds=time.monotonic() + timeout_seconds)
 
     def wake(self) -> None:
         """Wake all who sleep; costs nothing when nobody does."""
         if self._words[_SLEEPERS]:
             self._words[_SLEEPERS] = 0
-            self._open_futex().wake_all()
+            self._open_futex().wake()
 
     def _open_futex(self) -> Futex:
         if self._futex is None:

@@ -29,7 +29,6 @@ from storage.errors import (
     DamageError,
     PartitionNotFoundError,
     StorageError,
-    SyncFailedError,
     TopicChangedError,
     TopicExistsError,
 )
@@ -273,9 +272,6 @@ class Store:
             try:
                 receipts = self._company.append(journal, writes, durable=durable)
                 break
-            except SyncFailedError as error:
-                journal.fail(error.reason)
-                raise
             except TopicChangedError as error:
                 # New settings of the same topic are taken over; another topic of that name is another.
                 known = self._topics[error.name].topic_id
@@ -297,9 +293,6 @@ class Store:
             return None
         try:
             receipt = combiner.append(batch, known.settings.durability == "fsync")
-        except SyncFailedError as error:
-            journal.fail(error.reason)
-            raise
         except TopicChangedError:
             return None
         if log.rolled or self.journal.wants_checkpoint:
