@@ -16,9 +16,10 @@ For a tumbling window with `count()` and `sum(v1)`, grouped by `v0`, the body of
 
     start = t - (t - OFFSET) % SIZE
     if start + SIZE > closed:                        # not closed: the usual way, without a call
-        acc = groups.get((start, key))
+        place = (start, PART, ...)                   # the start and the parts of the key
+        acc = groups.get(place)
         if acc is None:
-            acc = make(start, key)
+            acc = make(start, place[1:])
     else:                                            # closed: late, unless `allow_late` keeps the window
         found = windows.find(t, key, closed)
         if not found:

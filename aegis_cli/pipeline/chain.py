@@ -110,10 +110,11 @@ class Chain:
         """The source of a key: a tuple of scalars. Most are text, and need no look at them."""
         return self.key_of([self.held(text, scope) for text in texts])
 
-    def key_of(self, parts: Sequence[str]) -> str:
-        """The source of a key of values that were computed already."""
+    def key_of(self, parts: Sequence[str], *, first: str = "") -> str:
+        """The source of a key of values that were computed already; `first` stands before them in the tuple."""
         check = self.constant(part_of)
-        return "(" + "".join(f"{part} if type({part}) is str else {check}({part}), " for part in parts) + ")"
+        sources = [f"{part} if type({part}) is str else {check}({part})" for part in parts]
+        return "(" + "".join(f"{source}, " for source in [*([first] if first else []), *sources]) + ")"
 
     # -- going on in another function -----------------------------------------------------------------
 

@@ -79,23 +79,23 @@ class Grouping:
         groups = {name: chain.held(text) for name, text in self.step.group_by.items()}
         chain.scope = chain.scope.with_names(groups)
         arguments = [tuple(chain.held(text) for text in each.expressions) for each in self._layout.planned]
-        key = chain.key_of(list(groups.values()))
+        parts = list(groups.values())
         if self._inlined:
-            self._write_tumbling(code, key, arguments)
+            self._write_tumbling(code, chain.key_of(parts, first="start"), arguments)
         else:
-            self._write_found(code, key, arguments)
+            self._write_found(code, chain.key_of(parts), arguments)
         code.add("out += 1")
 
-    def _write_tumbling(self, code: Code, key: str, arguments: list[tuple[str, ...]]) -> None:
+    def _write_tumbling(self, code: Code, place: str, arguments: list[tuple[str, ...]]) -> None:
         window = self.step.window
         assert window is not None
         size, offset = window.size_ms, window.offset_ms
         code.add(f"start = t - (t - {offset}) % {size}" if offset else f"start = t - t % {size}")
         with code.block(f"if start + {size} <= closed:"):
             code.add("x.late(i)", "continue")
-        code.add(f"key = {key}", "acc = groups((start, key))")
+        code.add(f"place = {place}", "acc = groups(place)")
         with code.block("if acc is None:"):
-            code.add("acc = make(start, key)", "next_end = windows.next_end_ms")
+            code.add("acc = make(start, place[1:])", "next_end = windows.next_end_ms")
         code.add(*self._check(arguments), *self._touch_and_update(arguments))
 
     def _write_found(self, code: Code, key: str, arguments: list[tuple[str, ...]]) -> None:

@@ -286,7 +286,7 @@ def test_an_engine_that_looks_into_the_groups_itself_finds_what_find_finds() -> 
     acc = make(10, ("a",))
     store.touch(acc[0])
     assert acc is store.find(12, ("a",), 0)[0]
-    assert acc is groups[10, ("a",)]
+    assert acc is groups[10, "a"]
     store.close(20)
     assert {} == groups
     assert groups is store.groups
@@ -299,5 +299,5 @@ def test_a_window_made_for_a_refused_record_is_gone_and_an_older_one_stays() -> 
     store.make(20, ("a",))
     store.undo()
     store.undo()
-    assert {(10, ("a",)): kept} == store.groups
+    assert {(10, "a"): kept} == store.groups
     assert [(10, 20)] == [(closed.start_ms, closed.end_ms) for closed in store.flush()]

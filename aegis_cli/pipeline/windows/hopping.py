@@ -68,7 +68,7 @@ class HoppingWindows(TumblingWindows):
         self._recent.clear()
         found = []
         for start_ms in starts:
-            acc = self.groups.get((start_ms, key))
+            acc = self.groups.get((start_ms, *key))
             if acc is None:
                 acc = self._create(start_ms, start_ms + self.size_ms, key, 0)
             elif acc[0].is_given:

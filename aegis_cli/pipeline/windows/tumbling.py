@@ -15,8 +15,9 @@ from aegis_cli.pipeline.windows.store import WindowStore
 class TumblingWindows(WindowStore):
     """A record of time t is in the window that begins at `t - (t - offset_ms) % size_ms`.
 
-    `groups` holds the accumulators by start and key, and `make(start, key)` adds one, for an engine that asks
-    by itself; it does so for windows only that are not closed. Both stay the same objects.
+    `groups` holds the accumulators by start and the parts of the key, in one tuple, and `make(start, key)`
+    adds one, for an engine that asks by itself; it does so for windows only that are not closed. Both stay
+    the same objects.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class TumblingWindows(WindowStore):
         super().__init__(layout, pipeline=pipeline, groups_max=groups_max, allow_late_ms=allow_late_ms)
         self.size_ms = size_ms
         self.offset_ms = offset_ms
-        self.groups: dict[tuple[int, Key], Accumulator] = {}
+        self.groups: dict[Key, Accumulator] = {}
 
     def make(self, start_ms: int, key: Key) -> Accumulator:
         """The accumulator of a group that is not there yet. Raises `StateTooLargeError`."""
@@ -43,7 +44,7 @@ class TumblingWindows(WindowStore):
         start_ms = time_ms - (time_ms - self.offset_ms) % self.size_ms
         if start_ms + self.size_ms + self._allow_late_ms <= closed_ms:
             return ()
-        acc = self.groups.get((start_ms, key))
+        acc = self.groups.get((start_ms, *key))
         if acc is None:
             return (self.make(start_ms, key),)
         self._recent.clear()
@@ -52,13 +53,13 @@ class TumblingWindows(WindowStore):
         return (acc,)
 
     def _enter(self, group: Group) -> None:
-        self.groups[group.start_ms, group.key] = group.acc
+        self.groups[group.start_ms, *group.key] = group.acc
 
     def _leave(self, group: Group) -> None:
-        del self.groups[group.start_ms, group.key]
+        del self.groups[group.start_ms, *group.key]
 
     def _at(self, start_ms: int, key: Key) -> Group | None:
-        acc = self.groups.get((start_ms, key))
+        acc = self.groups.get((start_ms, *key))
         return None if acc is None else acc[0]
 
     def _groups(self) -> Iterable[Group]:
