@@ -111,7 +111,7 @@ class Chain:
         return self.key_of([self.held(text, scope) for text in texts])
 
     def key_of(self, parts: Sequence[str], *, first: str = "") -> str:
-        """The source of a key of values that were computed already; `first` stands before them in the tuple."""
+        """The source of a key of values that were computed already; `first` stands before them in it."""
         check = self.constant(part_of)
         sources = [f"{part} if type({part}) is str else {check}({part})" for part in parts]
         return "(" + "".join(f"{source}, " for source in [*([first] if first else []), *sources]) + ")"
