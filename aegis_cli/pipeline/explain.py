@@ -23,6 +23,7 @@ from aegis_cli.pipeline.definition import (
 )
 from aegis_cli.pipeline.prefix import first_steps
 from aegis_cli.pipeline.program import Program
+from storage.quantities import format_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def _rows(table: Table) -> str:
 
 
 def _ttl(table: Table) -> str:
-    return "" if table.ttl_ms is None else f", for {table.ttl_ms} ms"
+    return "" if table.ttl_ms is None else f", for {format_duration(table.ttl_ms)}"
 
 
 def _branch(branch: Branch) -> list[tuple[str, str]]:
@@ -104,14 +105,18 @@ def _step(step: Step) -> tuple[str, str]:
         return "flat_map", f"{step.name} of {step.items.text}"
     if isinstance(step, Time):
         what = "the time of the append" if step.field is None else step.field.text
-        return "time", f"{what}, watermark {step.watermark_ms} ms behind"
+        return "time", f"{what}, watermark {format_duration(step.watermark_ms)} behind"
     if isinstance(step, Dedup):
-        return "dedup", f"{', '.join(text.text for text in step.key)} within {step.within_ms} ms"
+        return (
+            "dedup",
+            f"{', '.join(text.text for text in step.key)} within {format_duration(step.within_ms)}",
+        )
     if isinstance(step, TableJoin):
-        waits = f", waits {step.wait_ms} ms" if step.wait_ms else ""
+        waits = f", waits {format_duration(step.wait_ms)}" if step.wait_ms else ""
         return "join", f"{step.kind} with table {step.table} by {step.key.text}{waits}"
     if isinstance(step, StreamJoin):
-        return "join", f"{step.kind} with topic {step.topic} by {step.key.text} within {step.within_ms} ms"
+        within = format_duration(step.within_ms)
+        return "join", f"{step.kind} with topic {step.topic} by {step.key.text} within {within}"
     assert isinstance(step, Aggregate)
     calls = ", ".join(
         f"{name} = {call.name}({', '.join(text.text for text in call.arguments)})"
@@ -126,7 +131,17 @@ def _window(window: Window | None) -> str:
         return "no window, each record gives its group out anew"
     if window.kind == "count":
         return f"windows of {window.count} records"
-    kind = f"{window.kind} windows of {window.size_ms} ms"
-    every = f" every {window.advance_ms} ms" if window.kind == "hopping" else ""
-    late = f", revised for {window.allow_late_ms} ms" if window.allow_late_ms else ""
-    return kind + every + late
+    size = format_duration(window.size_ms)
+    if window.kind == "session":
+        what = f"sessions with gaps of {size}"
+    else:
+        what = f"{window.kind} windows of {size}"
+    if window.kind == "hopping":
+        what += f" every {format_duration(window.advance_ms)}"
+    if window.offset_ms:
+        what += f", moved by {format_duration(window.offset_ms)}"
+    if window.max_ms is not None:
+        what += f", {format_duration(window.max_ms)} long at most"
+    if window.allow_late_ms:
+        what += f", revised for {format_duration(window.allow_late_ms)}"
+    return what

@@ -41,6 +41,14 @@ TOP = [
 
 ENDPOINTS = [
     ("source: a/b\nsink: out", 1, 9, "'a/b' cannot be a topic's name", "{file: PATH}"),
+    (
+        "source: stdin\nsink: out",
+        1,
+        9,
+        "'source' would be a topic called 'stdin'",
+        "write '-' for stdin itself",
+    ),
+    ("source: a\nsink: stdout", 2, 7, "'sink' would be a topic called 'stdout'", "or {topic: stdout}"),
     ("source: {topic: a, file: b}\nsink: out", 1, 20, "both 'topic' and 'file'", "keep one"),
     ("source: {start: latest}\nsink: out", 1, 9, "needs one of 'topic', 'file', 'stdin'", "{topic: orders}"),
     ("source: {file: a, start: latest}\nsink: out", 1, 19, "'start' is only for topics", "remove"),

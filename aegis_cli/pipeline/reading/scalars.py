@@ -52,6 +52,15 @@ def topic(node: Node, *, what: str) -> str:
     return name
 
 
+def lone_topic(node: Node, *, what: str) -> str:
+    """The name of a topic where it stands alone, so that it could be taken for something else."""
+    name = topic(node, what=what)
+    if name in ("stdin", "stdout"):
+        hint = f"write '-' for {name} itself, or {{topic: {name}}}"
+        raise node.place.error(f"{what} would be a topic called '{name}'", hint)
+    return name
+
+
 def path(node: Node, *, what: str) -> str:
     """The path of a file."""
     name = text(node, what=what, example="the path of a file")

@@ -58,7 +58,7 @@ def sink(node: Node) -> Sink:
     if isinstance(node, ScalarNode):
         if node.text.strip() == "-":
             return Sink(kind="stdout", name="-")
-        return Sink(kind="topic", name=scalars.topic(node, what="'sink'"))
+        return Sink(kind="topic", name=scalars.lone_topic(node, what="'sink'"))
     known = (*_KINDS, "table", "key", "create")
     keys = Keys(node, what="'sink'", known=known, example="sink: {topic: metrics, key: customer}")
     kind = keys.only(_KINDS)

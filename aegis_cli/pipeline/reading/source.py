@@ -21,7 +21,7 @@ def source(node: Node) -> Source:
     if isinstance(node, ScalarNode):
         if node.text.strip() == "-":
             return _STDIN
-        return Source(kind="topic", name=scalars.topic(node, what="'source'"))
+        return Source(kind="topic", name=scalars.lone_topic(node, what="'source'"))
     keys = Keys(node, what="'source'", known=(*_KINDS, "schema", "start"), example="source: {topic: orders}")
     kind = keys.only(_KINDS)
     name_node = keys.need(kind)
