@@ -35,12 +35,11 @@ from aegis_cli.pipeline.scope import Scope
 from aegis_cli.pipeline.windows.key import part_of
 
 if TYPE_CHECKING:
-    from aegis_cli.pipeline.shape import Shape
+    from aegis_cli.pipeline.fit import TableShape
 
 _PLAIN = re.compile(r"(r\.f|v|g)[0-9]+\Z")
-# Sinks that take lines; tables take rows as they are.
-_LINE_KINDS = ("topic", "file", "stdout")
-_TABLE_KINDS = ("sqlite", "postgres")
+# Sinks that take rows as they are; others take lines.
+TABLE_KINDS = ("sqlite", "postgres")
 _encode = Encoder().encode
 
 
@@ -258,7 +257,7 @@ class Chain:
             if branch.sink.kind == "topic"
         ]
 
-    def give_out(self, branches: tuple[Branch, ...], shapes: Sequence[Shape | None]) -> None:
+    def give_out(self, branches: tuple[Branch, ...], shapes: Sequence[TableShape | None]) -> None:
         """Write the ways out, of which some have a shape; a row that none of them takes is filtered.
 
         A row goes out only when all of its ways were found to take it.
@@ -281,10 +280,10 @@ class Chain:
             with self.code.block(f"if {row} is not None:"):
                 self.code.add(f"out{number}({self._settled(row, shape)})")
 
-    def _settled(self, row: str, shape: Shape | None) -> str:
+    def _settled(self, row: str, shape: TableShape | None) -> str:
         return row if shape is None else f"{self.constant(shape.settle)}({row})"
 
-    def _branch(self, number: int, branch: Branch, shape: Shape | None) -> str:
+    def _branch(self, number: int, branch: Branch, shape: TableShape | None) -> str:
         """One way out: its row in a variable, `None` where the branch does not take it."""
         before = self.scope, self._fields, self.is_message
         row = self.variable()
@@ -300,7 +299,7 @@ class Chain:
         self.scope, self._fields, self.is_message = before
         return row
 
-    def _fitting_row(self, number: int, sink: Sink, shape: Shape | None) -> str:
+    def _fitting_row(self, number: int, sink: Sink, shape: TableShape | None) -> str:
         """The source of the row as the sink gets it, behind checks that the sink takes it."""
         for name in sink.key:
             self._check_key(sink, name)
@@ -309,8 +308,6 @@ class Chain:
             if not self.is_message:
                 shape.expect(self.fields)
             return f"{self.constant(shape.check)}({row})"
-        if sink.kind not in _LINE_KINDS:
-            return row
         if not self.is_message:
             row = f"{self.constant(_encode)}({row})"
         if sink.kind == "topic":
@@ -336,7 +333,7 @@ class Chain:
         if sink.kind == "topic":
             with self.code.block(f"if type({source}) is not str:"):
                 self.code.add(f"{self.constant(check_message_key)}({source}, {name!r})")
-        elif sink.kind in _TABLE_KINDS:
+        elif sink.kind in TABLE_KINDS:
             with self.code.block(f"if {source} is None:"):
                 self.code.add(f"{self.constant(check_row_key)}({source}, {name!r})")
 

@@ -160,13 +160,12 @@ class WorkerError(PipelineError):
 class SinkError(PipelineError):
     """Results cannot be brought to where they shall go; what was not brought there stays pending."""
 
-    def __init__(self, pipeline: str, sink: str, reason: str) -> None:
+    def __init__(self, pipeline: str, sink: str, reason: str, *, hint: str | None = None) -> None:
         self.pipeline = pipeline
         self.sink = sink
         self.reason = reason
-        super().__init__(
-            f"pipeline '{pipeline}' cannot write to {sink}: {reason}; nothing is lost, run it again"
-        )
+        do = hint or "nothing is lost, run it again"
+        super().__init__(f"pipeline '{pipeline}' cannot write to {sink}: {reason}; {do}")
 
 
 class SinkUnreachableError(SinkError):

@@ -6,15 +6,16 @@ the pipeline would stop there in each of its runs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
 
 from aegis_cli.pipeline.definition import Sink
 from aegis_cli.pipeline.errors import RecordError
 from storage.nesting import MAX_NESTING, harmless_bytes, is_deeper
 
-if TYPE_CHECKING:
-    from aegis_cli.pipeline.shape import Shape
-
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 _KINDS = {type(None): "null", bool: "a bool", list: "a list", dict: "an object"}
 
 
@@ -36,13 +37,39 @@ class Fit:
             raise RecordError(f"what it becomes is nested deeper than {MAX_NESTING}, which no topic takes")
 
 
-def shape_of(sink: Sink) -> Shape | None:
-    """What the table of a sink takes; `None` where a row has no columns to fit into."""
-    if sink.kind != "postgres":
-        return None
-    from aegis_cli.pipeline.shape import Shape
+class TableShape(Protocol):
+    """What a table takes."""
 
-    return Shape(create=sink.create, key=sink.key)
+    def expect(self, fields: Sequence[str]) -> None:
+        """Every row has these fields."""
+
+    def check(self, given: dict[str, Any] | bytes) -> dict[str, Any]:
+        """A row, or the line of a message, as the table takes it. Raises `RecordError`."""
+
+    def settle(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row that was checked last goes into the table."""
+
+
+def shape_of(sink: Sink) -> TableShape | None:
+    """What the table of a sink takes; `None` where a row has no columns to fit into."""
+    if sink.kind == "postgres":
+        from aegis_cli.pipeline.shape import Shape
+
+        return Shape(create=sink.create, key=sink.key)
+    if sink.kind == "sqlite":
+        from aegis_cli.pipeline.sqlite_shape import SqliteShape
+
+        return SqliteShape(create=sink.create)
+    return None
+
+
+def row_of(line: bytes) -> dict[str, Any]:
+    """The row that the line of a message is. Raises `RecordError`."""
+    try:
+        row: dict[str, Any] = _decode(line)
+        return row
+    except (msgspec.DecodeError, RecursionError):
+        raise RecordError("it is no JSON object of which all can be read") from None
 
 
 def check_message_key(value: Any, name: str) -> None:

@@ -18,7 +18,7 @@ from aegis_cli.pipeline.windows.kinds import open_windows
 from aegis_cli.pipeline.windows.windows import Closed, Windows
 
 if TYPE_CHECKING:
-    from aegis_cli.pipeline.shape import Shape
+    from aegis_cli.pipeline.fit import TableShape
 
 _SIMPLE_KINDS = ("tumbling",)
 
@@ -131,7 +131,7 @@ class Grouping:
     # -- the source of what comes out -----------------------------------------------------------------
 
     def write_finish(
-        self, steps: Iterable[Step], branches: tuple[Branch, ...], shapes: Sequence[Shape | None]
+        self, steps: Iterable[Step], branches: tuple[Branch, ...], shapes: Sequence[TableShape | None]
     ) -> str:
         """Make the function that gives groups out; returns its source."""
         code = Code()

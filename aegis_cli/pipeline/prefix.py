@@ -11,7 +11,7 @@ import marshal
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from aegis_cli.pipeline.chain import Chain
+from aegis_cli.pipeline.chain import TABLE_KINDS, Chain
 from aegis_cli.pipeline.code import Code
 from aegis_cli.pipeline.definition import Definition, Filter, FlatMap, Map, Step, StreamJoin, TableJoin, Time
 from aegis_cli.pipeline.errors import RecordError
@@ -27,7 +27,7 @@ class Prepared:
 
     `rows` begin with the number of their record, and its time where one was computed; `refusals` are (how
     many rows came before, number of the record, reason); `lines` is what goes out of a pipeline that keeps
-    nothing, for each of its sinks: lines in one piece, or rows of a table.
+    nothing, for each of its sinks, in one piece.
     """
 
     __slots__ = (
@@ -49,7 +49,7 @@ class Prepared:
         self.count = self.filtered = self.expanded = self.out = 0
         self.rows: list[Sequence[Any]] = []
         self.refusals: list[tuple[int, int, str]] = []
-        self.lines: list[bytes | list[Any]] = []
+        self.lines: list[bytes] = []
         made: list[list[Any]] = [[] for _ in sinks]
         self.outs = [made[first] for first in sinks]
         self.raw = b""
@@ -98,8 +98,8 @@ class Prefix:
         # What the topics of the sinks take.
         self.fits = [Fit("", UNLIMITED_BYTES) for _ in sinks]
         self.gives_time = bool(self.steps) and isinstance(self.steps[-1], Time)
-        # What a table of a server takes is told when its columns were looked at, in the order of the records.
-        takes_lines = all(branch.sink.kind != "postgres" for branch in definition.branches)
+        # What a table takes is told when its columns were looked at, in the order of the records.
+        takes_lines = all(branch.sink.kind not in TABLE_KINDS for branch in definition.branches)
         self.is_whole = not self.rest and not self.gives_time and takes_lines
         self._fields = SourceFields()
         self._code = Code()
@@ -156,7 +156,7 @@ class Prefix:
         found.count = len(rows)
         in_runs(rows, lambda run, first: self._prepare(run, first, found), found.refuse)
         found.lines = [
-            _joined(rows) if number == same else []
+            b"\n".join([*rows, b""]) if number == same else b""
             for number, (same, rows) in enumerate(zip(self._sinks, found.outs, strict=True))
         ]
         return found
@@ -168,7 +168,8 @@ class Prefix:
         account.expanded += prepared.expanded
         account.out += prepared.out
         for out, lines in zip(turn.outs, prepared.lines, strict=True):
-            out.extend(lines if isinstance(lines, list) else lines.split(b"\n")[:-1])
+            # In one piece they are cheaper to hand over.
+            out.extend(lines.split(b"\n")[:-1])
         rows, first = prepared.rows, 0
         for position, index, reason in prepared.refusals:
             self._process(rows[first:position], 0, partition, turn)
@@ -198,8 +199,3 @@ def first_steps(definition: Definition) -> tuple[Step, ...]:
 def _keeps_records(step: StreamJoin | TableJoin) -> bool:
     """Whether a step keeps records as they are at its place, so that nothing may prepare them otherwise."""
     return isinstance(step, StreamJoin) or step.wait_ms > 0
-
-
-def _joined(rows: list[Any]) -> bytes | list[Any]:
-    """Lines in one piece, which is cheaper to hand over; rows of a table stay as they are."""
-    return b"\n".join(rows) + b"\n" if rows and type(rows[0]) is bytes else rows

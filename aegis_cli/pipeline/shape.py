@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from aegis_cli.pipeline.errors import RecordError
+from aegis_cli.pipeline.fit import row_of
 from aegis_cli.pipeline.table_column import TableColumn, UnfitError, column_for
 
 # A table of PostgreSQL has 1600 columns at most, and fewer where they are wide.
@@ -29,7 +30,6 @@ _PAGE_BYTES = 8160 - 24 - 200
 _VALUE_BYTES_MAX, _POINTER_BYTES = 24, 18
 # Rows of so few columns fit into a page in any case.
 _COLUMNS_HARMLESS = _PAGE_BYTES // _VALUE_BYTES_MAX
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -60,7 +60,7 @@ class Shape:
         """A row, or the line of a message, as the table takes it. Raises `RecordError`."""
         if self._new:
             self._new = {}
-        row = _object(given) if isinstance(given, bytes) else given
+        row = row_of(given) if isinstance(given, bytes) else given
         columns = self.columns
         try:
             for name, value in row.items():
@@ -153,11 +153,3 @@ def _width(column: TableColumn, value: Any) -> int:
         size = 1 + len(value.encode())
         return size if size <= _VALUE_BYTES_MAX else _POINTER_BYTES
     return _VALUE_BYTES_MAX
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    try:
-        row: dict[str, Any] = _decode(line)
-        return row
-    except (msgspec.DecodeError, RecursionError):
-        raise RecordError("it is no JSON object, or its text is no UTF-8") from None

@@ -132,7 +132,10 @@ class _Expected:
         if shape is None:
             return TopicSink(self._store, sink, pipeline=definition.name, message_bytes_max=message_bytes_max)
         need_driver(definition)
+        from aegis_cli.pipeline.shape import Shape
         from aegis_cli.pipeline.sinks.postgres_comparison import PostgresComparison
+
+        assert isinstance(shape, Shape)
 
         self.tables.append(PostgresComparison(sink, shape, pipeline=definition.name))
         return self.tables[-1]

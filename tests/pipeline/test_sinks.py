@@ -197,15 +197,6 @@ def test_a_file_with_blank_lines_and_several_objects_in_a_line(
     assert ['{"n":3}{"n":4}', '{"n":', "5}"] == runs.rows("dead")
 
 
-def test_columns_that_differ_only_in_case_are_refused_before_the_commit(runs: Runs, tmp_path: Path) -> None:
-    path = tmp_path / "out.db"
-    runs.publish("a", [{"a": 1, "A": 2}])
-    with pytest.raises(SinkError, match="takes the columns 'A' and 'a' for the same"):
-        runs.run(f"source: a\nsink: {{sqlite: {path}, table: t}}\n")
-    runs.run(f"source: a\nmap: {{a: a, b: A}}\nsink: {{sqlite: {path}, table: t}}\n")
-    assert [(1, 2)] == table(path)
-
-
 # -- rows that a sink does not take -----------------------------------------------------------------------
 
 LARGE = "x" * 600_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aegis_cli.pipeline.conninfo import parse_conninfo
@@ -19,9 +20,10 @@ from storage.topic import TopicSettings
 
 if TYPE_CHECKING:
     from aegis_cli.pipeline.around import Stop
+    from aegis_cli.pipeline.fit import TableShape
     from aegis_cli.pipeline.program import Program
     from aegis_cli.pipeline.run import RunOptions
-    from aegis_cli.pipeline.shape import Shape
+    from aegis_cli.pipeline.sinks.sqlite_database import SqliteDatabase
 
 _POSTGRES = "postgres "
 
@@ -66,9 +68,15 @@ def open_sinks(
 ) -> list[Sink]:
     """Open the sink of each branch, from where the last commit left it. Raises `SinkError`."""
     sinks: list[Sink] = []
+    databases: dict[str, SqliteDatabase] = {}
     try:
         for number, shape in enumerate(program.shapes):
-            sink = _sink(store, program.definition, number, options, shape, stop)
+            sink = _sink(store, program.definition, number, options, shape, stop, databases)
+            if sink.slot and any(each.slot == sink.slot for each in sinks):
+                sinks.append(sink)
+                table = program.definition.branches[number].sink.table
+                reason = "another sink of it does, by another name of the database"
+                raise SinkError(program.definition.name, f"table {table}", reason, hint="keep one of them")
             sinks.append(sink)
             sink.open(facts)
         _check_nothing_is_left(facts, {sink.slot for sink in sinks}, pipeline=program.definition.name)
@@ -84,8 +92,9 @@ def _sink(
     definition: Definition,
     number: int,
     options: RunOptions,
-    shape: Shape | None,
+    shape: TableShape | None,
     stop: Stop | None,
+    databases: dict[str, SqliteDatabase],
 ) -> Sink:
     sink = definition.branches[number].sink
     if sink.kind == "topic":
@@ -102,11 +111,19 @@ def _sink(
         return FileSink(sink.name, pipeline=definition.name)
     if sink.kind == "sqlite":
         from aegis_cli.pipeline.sinks.sqlite import SqliteSink
+        from aegis_cli.pipeline.sinks.sqlite_database import SqliteDatabase
+        from aegis_cli.pipeline.sqlite_shape import SqliteShape
 
-        return SqliteSink(sink, pipeline=definition.name)
-    assert sink.kind == "postgres" and shape is not None
+        assert isinstance(shape, SqliteShape)
+        path = str(Path(sink.name).resolve())
+        if path not in databases:
+            databases[path] = SqliteDatabase(sink.name, pipeline=definition.name, stop=stop)
+        return SqliteSink(sink, shape, databases[path], pipeline=definition.name)
     need_driver(definition)
+    from aegis_cli.pipeline.shape import Shape
     from aegis_cli.pipeline.sinks.postgres import PostgresSink
+
+    assert isinstance(shape, Shape)
 
     slot = _slot(definition, sink)
     return PostgresSink(sink, shape, pipeline=definition.name, slot=slot, stop=stop)
@@ -149,8 +166,8 @@ def _check_nothing_is_left(facts: Facts, slots: set[str], *, pipeline: str) -> N
             raise SinkError(
                 pipeline,
                 f"table {table} of PostgreSQL",
-                "rows for it are committed and may not be there yet, and it is no sink any more; "
-                "name it as one in a run with --once before it goes",
+                "rows for it are committed and may not be there yet, and it is no sink any more",
+                hint="name it as one in a run with --once before it goes",
             )
     if left:
         from aegis_cli.pipeline.sinks.sqlite import check_nothing_is_left
