@@ -100,7 +100,7 @@ def _run(
     while True:
         try:
             runner = _started(store, program, options, around, workers, halt, stdin)
-        except StorageError as error:
+        except (StorageError, OSError) as error:
             if before is None or reload is None:
                 raise
             # What only its start can tell: a sink that cannot be opened, a topic that is not there.
@@ -183,8 +183,8 @@ class Runner:
         self._turn.restore(facts.account, times, facts.high_ms)
         program.resume(self._turn)
         files_before = dict(facts.files)
-        self._sinks = open_sinks(store, program, options, facts, stop=around.stop)
         self._turn.fits = fits_of(store, definition, message_bytes_max=options.message_bytes_max)
+        self._sinks = open_sinks(store, program, options, facts, stop=around.stop)
         # A pipeline that was reset begins anew, and its commits still come after all earlier ones.
         self._number = facts.number or store.clock_ms() * 1000
         # A file that is no sink any more belongs to others from here on.

@@ -216,6 +216,8 @@ def test_a_file_that_is_read_again_is_accepted_and_refused_as_by_a_restart(runs:
             "topic 'gone'",
         ),
         ("source: a\nsink: {sqlite: x.db, table: t, create: false}\n", "there is no table 't'"),
+        ("source: a\nsink: [{file: out.jsonl}, {file: no/x}]\n", "no/x: no such file or directory"),
+        ("source: a\nsink: [{file: out.jsonl}, {file: .}]\n", "is a directory"),
         ("source: a\nsink: [{file: out.jsonl}, {sqlite: no/x.db, table: t}]\n", "cannot write to SQLite"),
     ],
 )

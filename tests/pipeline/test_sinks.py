@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from aegis_cli.pipeline.reading import loads
 from aegis_cli.pipeline.run import RunOptions, run_pipeline
 from aegis_cli.pipeline.sinks.file import FileSink
 from aegis_cli.pipeline.state import PipelineLog
+from storage.errors import DiskFullError
 from storage.topic import TopicSettings
 from tests.pipeline.runs import Runs
 
@@ -68,8 +72,53 @@ def test_a_file_that_was_made_shorter_is_refused(runs: Runs, tmp_path: Path) -> 
     text = f"source: a\nsink: {{file: {path}}}\n"
     runs.run(text)
     path.write_text("")
-    with pytest.raises(SinkError, match="it has 0 bytes, and 8 were committed"):
+    with pytest.raises(SinkError, match="it has 0 bytes, and 8 were committed; put back what is missing"):
         runs.run(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("/dev/null", "file /dev/null: it is no regular file; write to '-'"),
+        ("{path}/pipe", "pipe: it is no regular file; write to '-'"),
+        ("{path}/no/x", "no/x: no such file or directory"),
+        ("{path}", ": is a directory"),
+    ],
+)
+def test_what_cannot_be_cut_back_is_no_file_to_write_to(
+    runs: Runs, tmp_path: Path, name: str, reason: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    runs.publish("a", [{"n": 1}])
+    with pytest.raises(SinkError, match=reason):
+        runs.run(f"source: a\nsink: {{file: {name.format(path=tmp_path)}}}\n")
+
+
+def test_a_file_that_cannot_grow_is_named(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.jsonl"
+    path.touch()
+    text = f"source: a\nsink: {{file: {path}}}\n"
+    runs.publish("a", [{"n": 1}])
+    for number, kind in ((errno.ENOSPC, DiskFullError), (errno.EFBIG, SinkError)):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "pwrite", _refusing(number, path))
+            with pytest.raises(kind, match=f"{path}"):
+                runs.run(text)
+    runs.run(text)
+    assert '{"n":1}\n' == path.read_text()
+
+
+def _refusing(number: int, path: Path) -> Callable[[int, bytes, int], int]:
+    real = os.pwrite
+
+    def pwrite(fd: int, data: bytes, position: int) -> int:
+        if os.path.samestat(os.fstat(fd), path.stat()):
+            raise OSError(number, os.strerror(number))
+        return real(fd, data, position)
+
+    return pwrite
 
 
 def test_rows_that_a_table_did_not_get_before_the_end_of_a_run_come_with_the_next_one(

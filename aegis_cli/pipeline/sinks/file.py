@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from aegis_cli.pipeline.errors import SinkError
@@ -10,6 +13,7 @@ from aegis_cli.pipeline.outgoing import Outgoing, pieces
 from aegis_cli.pipeline.sinks.sink import Rows
 from aegis_cli.pipeline.state import Facts
 from storage import files
+from storage.errors import DiskFullError, ReadOnlyStoreError
 from storage.files import Sync
 from storage.lock import holder_of
 
@@ -23,16 +27,42 @@ class FileSink:
         self._pipeline = pipeline
         place = Path(path).resolve()
         self.path = str(place)
-        existed = place.exists()
-        self._fd = files.open_file(self.path, create=True)
         self._end_bytes = 0
+        with self._told():
+            existed = place.exists()
+            self._fd = files.open_file(self.path, create=True)
+        try:
+            self._take()
+            if not existed:
+                # The commit speaks of a file that a power cut must not take away.
+                files.sync_directory(str(place.parent), Sync.OUTPUT_FILE)
+        except BaseException:
+            self.close()
+            raise
+
+    def _take(self) -> None:
+        """Lock the file, if it is one that can be cut back."""
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            raise self._error("it is no regular file", "write to '-', and lead stdout there")
         if not files.try_lock(self._fd):
-            holder = holder_of(self._fd)
-            files.close_file(self._fd)
-            raise SinkError(pipeline, f"file {path}", f"{holder} writes to it")
-        if not existed:
-            # The commit speaks of a file that a power cut must not take away.
-            files.sync_directory(str(place.parent), Sync.OUTPUT_FILE)
+            raise self._error(
+                f"{holder_of(self._fd)} writes to it", "stop that one first, or name another file"
+            )
+
+    def _error(self, reason: str, hint: str | None = None) -> SinkError:
+        return SinkError(self._pipeline, f"file {self.path}", reason, hint=hint)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the kernel refuses, with the name of the file."""
+        try:
+            yield
+        except DiskFullError as error:
+            raise DiskFullError(self.path) from error
+        except ReadOnlyStoreError as error:
+            raise self._error("it must not be written to", "allow it, or name another file") from error
+        except OSError as error:
+            raise self._error((error.strerror or str(error)).lower()) from error
 
     def open(self, facts: Facts) -> None:
         size_bytes = os.fstat(self._fd).st_size
@@ -40,15 +70,20 @@ class FileSink:
         committed = facts.files.setdefault(self.path, size_bytes)
         if size_bytes < committed:
             reason = f"it has {size_bytes} bytes, and {committed} were committed"
-            raise SinkError(self._pipeline, f"file {self.path}", reason)
-        files.truncate(self._fd, committed)
+            hint = (
+                f"put back what is missing, name another file, or run 'aegis pipeline reset {self._pipeline}'"
+            )
+            raise self._error(reason, hint)
+        with self._told():
+            files.truncate(self._fd, committed)
         self._end_bytes = committed
 
     def prepare(self, rows: Rows, outgoing: Outgoing, facts: Facts) -> int:
         count = 0
         for _, some in rows:
             for lines, size in pieces(some):
-                files.write_at(self._fd, lines, self._end_bytes)
+                with self._told():
+                    files.write_at(self._fd, lines, self._end_bytes)
                 self._end_bytes += len(lines)
                 count += size
         if count:
