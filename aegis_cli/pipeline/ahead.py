@@ -6,7 +6,7 @@ Promise: with or without workers the same chunks come in the same order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,12 +37,13 @@ def open_inputs(
     store: Store,
     program: Program,
     positions: dict[str, int],
+    tails: Mapping[str, int],
     options: RunOptions,
     around: Around,
     pace: Pace,
     stdin: LineInputs | None,
 ) -> Inputs | LineInputs:
-    """What the program reads, from `positions` on; `stdin` is what was read of that before."""
+    """What the program reads, from `positions` on, see `Facts`; `stdin` is what was read of that before."""
     source = program.definition.source
     if source.kind != "topic":
         if source.kind == "stdin" and stdin is not None:
@@ -51,6 +52,7 @@ def open_inputs(
             store,
             source,
             positions,
+            tails,
             once=options.once,
             records_max=options.chunk_records,
             stdin_fd=options.stdin_fd,

@@ -178,6 +178,10 @@ class Inputs:
                     None if is_cut else piece,
                 )
 
+    def tails(self) -> dict[str, int]:
+        """Nothing: a position in a topic is of that topic alone."""
+        return {}
+
     def lag(self) -> int:
         """How many messages are there that were not taken yet."""
         return sum(

@@ -1,16 +1,20 @@
 """Lines of a file, or of stdin, as what a pipeline reads.
 
 A file's position is in bytes, so a run goes on behind the lines that were committed, also when the file has
-grown since. Stdin has no position: what was read of it and not committed is lost with the process, and the
-next run begins with what it is given.
+grown since. What stands before it is remembered, so that a file that took the place of the one that was read
+is not gone on with in its middle. Stdin has no position: what was read of it and not committed is lost with
+the process, and the next run begins with what it is given.
 """
 
 from __future__ import annotations
 
 import os
 import select
-from collections.abc import Sequence
-from typing import overload
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn, overload
+from zlib import crc32
 
 from msgspec.json import encode
 
@@ -23,6 +27,8 @@ from storage.store import Store
 
 _BLOCK_BYTES = 1 << 18
 _LINE_BYTES_MAX = 64 << 20
+# So much of what was read last tells whether a file is the one that was read.
+_TAIL_BYTES = 4096
 
 
 class SourceFileError(PipelineError):
@@ -42,13 +48,14 @@ class SourceFileNotFoundError(SourceFileError, NotFoundError):
 
 
 class LineInputs:
-    """The lines of the source. Raises `SourceFileError`."""
+    """The lines of the source, from `positions` on, of which `tails` was so. Raises `SourceFileError`."""
 
     def __init__(
         self,
         store: Store,
         source: Source,
         positions: dict[str, int],
+        tails: Mapping[str, int],
         *,
         once: bool,
         records_max: int,
@@ -68,19 +75,41 @@ class LineInputs:
             size = os.fstat(self._fd).st_size
             if size < self._position:
                 reason = f"it has {size} bytes, and {self._position} were read before; reset the pipeline"
-                raise SourceFileError(source.name, reason)
+                self._fail(reason)
             self._size = size if once else None
+            if self.tails() != {place: tails.get(place, tail) for place, tail in self.tails().items()}:
+                self._fail(
+                    "it is not the one that was read before, as when it was rotated; put that one back, "
+                    "or reset the pipeline"
+                )
         self._read = self._position
         self._rest = b""
         self._eof = False
 
     def _open(self, path: str) -> int:
         try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            # A pipe would wait here for somebody who writes, and no signal could end that.
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             raise SourceFileNotFoundError(path) from None
         except OSError as error:
             raise SourceFileError(path, (error.strerror or str(error)).lower()) from None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise SourceFileError(path, "it is no regular file; read '-', and lead it to stdin")
+        return fd
+
+    def _fail(self, reason: str) -> NoReturn:
+        self.close()
+        raise SourceFileError(self._source.name, reason)
+
+    def tails(self) -> dict[str, int]:
+        """A checksum of what stands in the file before the position up to which it was processed."""
+        if not self._is_file:
+            return {}
+        position = self._positions[self._place]
+        size = min(_TAIL_BYTES, position)
+        return {self._place: crc32(os.pread(self._fd, size, position - size))}
 
     @property
     def comes_again(self) -> bool:
@@ -173,7 +202,24 @@ class LineInputs:
         return bool(select.select([self._fd], [], [], timeout_seconds)[0])
 
     def look_around(self) -> None:
-        """Nothing can be added to a file but lines."""
+        """See whether the file is still the one that has the name, once all of it was processed."""
+        if not self._is_file:
+            return
+        own = os.fstat(self._fd)
+        if own.st_size < self._read:
+            reason = f"it has {own.st_size} bytes, and {self._read} were read; reset the pipeline"
+            raise SourceFileError(self._source.name, reason)
+        if self._positions[self._place] + len(self._rest) < own.st_size:
+            return
+        try:
+            is_same = os.path.samestat(own, Path(self._source.name).stat())
+        except OSError:
+            is_same = False
+        if not is_same:
+            reason = (
+                "it was removed or replaced, and all that it had was read; put it back, or reset the pipeline"
+            )
+            raise SourceFileError(self._source.name, reason)
 
     def lag(self) -> int:
         """How many bytes are there that were not taken yet; 0 where nobody knows."""
@@ -181,6 +227,7 @@ class LineInputs:
 
     def close(self) -> None:
         if self._own:
+            self._own = False
             os.close(self._fd)
 
 

@@ -17,6 +17,7 @@ from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.ahead import Ahead, Taken, open_inputs
 from aegis_cli.pipeline.around import Around, Progress, Stop
 from aegis_cli.pipeline.basis import check_change, file_paths, has_same_time
+from aegis_cli.pipeline.clock import Clock
 from aegis_cli.pipeline.definition import Definition
 from aegis_cli.pipeline.inputs import Chunk
 from aegis_cli.pipeline.line_inputs import LineInputs
@@ -190,12 +191,15 @@ class Runner:
         # A file that is no sink any more belongs to others from here on.
         self._files = {path: facts.files[path] for path in file_paths(definition)}
         self._flushes, self._flushed_last = facts.flushes, facts.flushed_last
-        self._last_of: dict[int, float] = {}
+        self._clock = Clock(store, program)
         self._records = 0
         self._last_look = time.monotonic()
         self._changed = False
         try:
-            self._inputs = open_inputs(store, program, self._positions, options, around, self._pace, stdin)
+            self._inputs = open_inputs(
+                store, program, self._positions, facts.tails, options, around, self._pace, stdin
+            )
+            self._tails = facts.tails
             self.stdin = self._inputs if isinstance(self._inputs, LineInputs) else None
             from_end = definition.source.start == "latest"
             begins = from_end and self._positions != facts.positions
@@ -222,6 +226,7 @@ class Runner:
                 self._process(taken)
                 if self._pace.is_due(self._turn.held_rows):
                     self._commit()
+                self._look_around()
             elif self._inputs.ended:
                 break
             else:
@@ -284,7 +289,7 @@ class Runner:
             turn.turn_to(number, side=program.sides[topic])
         partition = turn.turn_to(chunk.partition, side=program.sides[chunk.topic])
         if program.sides[chunk.topic] >= 0:
-            self._last_of[partition.number] = time.monotonic()
+            self._clock.heard(partition.number)
         rows = [] if prepared is not None else program.feeds[chunk.topic].rows(chunk.lines)
         count = len(rows) if prepared is None else prepared.count
         crash = self._options.crash_after
@@ -318,31 +323,25 @@ class Runner:
     def _wait(self) -> None:
         """Nothing is there: commit what was done when its time has come, and wait for more."""
         left = self._pace.seconds_left()
-        self._pass_time()
+        self._changed = self._clock.passes(self._turn) or self._changed
         if self._changed and left <= 0:
             self._commit()
         elif not self._inputs.wait(min(left, _WAIT_SECONDS) if self._changed else _WAIT_SECONDS):
-            now = time.monotonic()
-            if now - self._last_look >= _LOOK_SECONDS:
-                self._last_look = now
-                self._inputs.look_around()
-                self._tell()
+            self._look_around()
 
-    def _pass_time(self) -> None:
-        """Let the clock do what it may: move processing time, and let silent partitions hold nothing back."""
-        turn, program = self._turn, self._program
-        if program.takes_the_clock:
-            for partition in turn.partitions.values():
-                partition.high_ms = max(partition.high_ms, self._store.clock_ms())
-        elif program.idle_ms is not None:
-            silent_since = time.monotonic() - program.idle_ms / 1000
-            for number, partition in turn.partitions.items():
-                partition.idle = self._last_of.setdefault(number, time.monotonic()) < silent_since
-        else:
+    def _look_around(self) -> None:
+        """Now and then look whether there is more to be read than is known, also while much is read."""
+        now = time.monotonic()
+        if self._options.once or now - self._last_look < _LOOK_SECONDS:
             return
-        # Rows that come out now are of no partition: they go where those of the first one go.
-        turn.turn_to_rows(0)
-        self._changed = program.advance(turn) or self._changed
+        self._last_look = now
+        try:
+            self._inputs.look_around()
+        except StorageError:
+            # What was read may be gone, so that only this run can still commit what became of it.
+            self._settle()
+            raise
+        self._tell()
 
     # -- commits --------------------------------------------------------------------------------------
 
@@ -355,6 +354,7 @@ class Runner:
         self._number += 1
         facts = Facts(
             positions=dict(self._positions),
+            tails=self._tails | self._inputs.tails(),
             high_ms={str(number): each.high_ms for number, each in turn.partitions.items() if each.seen},
             closed_ms=turn.closed_ms,
             reached_ms=turn.reached_ms,

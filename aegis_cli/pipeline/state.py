@@ -54,12 +54,14 @@ class Facts(msgspec.Struct):
     `positions` are offsets of the next message by place, `high_ms` the highest event times by partition of
     the source, `closed_ms` up to where windows were given out, `reached_ms` the highest watermark there was.
     `pending` are rows of commit number `number` for sinks outside of the store, none where they are known to
-    be there, as at the end of a run; `files` how long each is.
+    be there, as at the end of a run; `files` how long each is. `tails` tell what stands before its
+    position in a file that is read.
     `basis` is what the state rests on, see `aegis_cli.pipeline.basis`. `flushes` counts how often all windows
     were given out by hand; `flushed_last`: nothing came since.
     """
 
     positions: dict[str, int] = msgspec.field(default_factory=dict)
+    tails: dict[str, int] = msgspec.field(default_factory=dict)
     high_ms: dict[str, int] = msgspec.field(default_factory=dict)
     closed_ms: int = NEVER_MS
     reached_ms: int = NEVER_MS
