@@ -135,3 +135,31 @@ def test_a_command_on_one_message_imports_little(tmp_path: Path, arguments: list
 def test_a_store_without_settings_of_its_own_needs_no_parser_of_toml(tmp_path: Path) -> None:
     imported_by(tmp_path, "topic", "create", "t")
     assert "tomllib" not in imported_by(tmp_path, "config", "list")
+
+
+# What a pipeline from topic to topic that keeps nothing has no use for.
+NOT_OF_A_PLAIN_PIPELINE = {
+    *(HEAVY - {"json"}),
+    *("hashlib", "_hashlib", "fractions", "psycopg", "re2", "pickle", "multiprocessing"),
+    *("storage.intake", "storage.lines", "storage.failpoints"),
+    *(
+        f"aegis_cli.pipeline.{name}"
+        for name in (
+            *("aggregate", "grouping", "joining", "stream_buffer", "windows.store", "line_inputs", "workers"),
+            *("conninfo", "shape", "sqlite_shape", "table_column", "verify", "explain", "admin"),
+            *("sinks.file", "sinks.postgres", "sinks.sqlite", "sinks.stdout"),
+        )
+    ),
+}
+
+
+def test_a_pipeline_from_topic_to_topic_imports_nothing_of_what_others_do(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text("name: p\nsource: t\nfilter: a > 0\nmap: {a: a}\nsink: u\n")
+    imported_by(tmp_path, "topic", "create", "t")
+    # The first message of a topic also reserves room on the disk.
+    for _ in range(2):
+        imported_by(tmp_path, "publish", "t", '{"a":1}')
+        imported = imported_by(tmp_path, "pipeline", "run", str(file), "--once")
+    assert "aegis_cli.pipeline.sinks.topic" in imported
+    assert set() == imported & NOT_OF_A_PLAIN_PIPELINE

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from aegis_cli.pipeline.around import Around
 from aegis_cli.pipeline.fit import Fit
 from aegis_cli.pipeline.inputs import Chunk, Inputs, until
-from aegis_cli.pipeline.line_inputs import LineInputs
 from aegis_cli.pipeline.pace import Pace
 from aegis_cli.pipeline.prefix import Prepared
 from aegis_cli.pipeline.program import Program
 from storage.store import Store
 
 if TYPE_CHECKING:
+    from aegis_cli.pipeline.line_inputs import LineInputs
     from aegis_cli.pipeline.run import RunOptions
     from aegis_cli.pipeline.workers import Worker, Workers
 
@@ -48,6 +48,8 @@ def open_inputs(
     if source.kind != "topic":
         if source.kind == "stdin" and stdin is not None:
             return stdin
+        from aegis_cli.pipeline.line_inputs import LineInputs
+
         return LineInputs(
             store,
             source,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
-from hashlib import blake2b
 from pathlib import Path
 
 from aegis_cli.pipeline.definition import (
@@ -188,5 +187,10 @@ def _told(window: Window | None) -> object:
 
 
 def _digest(*values: object) -> str:
+    try:
+        # What `hashlib` would give, which takes milliseconds to load OpenSSL for others.
+        from _blake2 import blake2b
+    except ImportError:
+        from hashlib import blake2b
     # Expressions are built upon one another, so what they mean can be far longer than the file.
     return blake2b(repr(values).encode(), digest_size=8).hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aegis_cli.pipeline.conninfo import parse_conninfo
 from aegis_cli.pipeline.definition import (
     Aggregate,
     Branch,
@@ -91,8 +90,12 @@ def _branch(branch: Branch) -> list[tuple[str, str]]:
 def _sink(sink: Sink) -> str:
     table = f", table {sink.table}" if sink.table else ""
     key = f", key {', '.join(sink.key)}" if sink.key else ""
-    # A connection may hold a password.
-    name = parse_conninfo(sink.name).address if sink.kind == "postgres" else sink.name
+    name = sink.name
+    if sink.kind == "postgres":
+        from aegis_cli.pipeline.conninfo import parse_conninfo
+
+        # A connection may hold a password.
+        name = parse_conninfo(name).address
     return f"{sink.kind} {name}".strip() + table + key
 
 

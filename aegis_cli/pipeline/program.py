@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.basis import Basis
@@ -33,14 +33,16 @@ from aegis_cli.pipeline.errors import RecordError
 from aegis_cli.pipeline.expression import Constants
 from aegis_cli.pipeline.feed import Feed, WholeFeed, feed_of, in_runs
 from aegis_cli.pipeline.fit import shape_of
-from aegis_cli.pipeline.grouping import Grouping
-from aegis_cli.pipeline.joining import Joining
 from aegis_cli.pipeline.prefix import Prefix, first_sinks
 from aegis_cli.pipeline.scope import Scope, SourceFields, WholeFields
 from aegis_cli.pipeline.seen import Seen
 from aegis_cli.pipeline.state import StateStore
 from aegis_cli.pipeline.table_joining import Tables, Wait
 from aegis_cli.pipeline.turn import Partition, Turn
+
+if TYPE_CHECKING:
+    from aegis_cli.pipeline.grouping import Grouping
+    from aegis_cli.pipeline.joining import Joining
 
 Process = Callable[..., None]
 # The side of a topic whose records have no time: a table's.
@@ -218,6 +220,8 @@ class Program:
         steps = definition.steps
         aggregate = next((step for step in steps if isinstance(step, Aggregate)), None)
         if aggregate is not None:
+            from aegis_cli.pipeline.grouping import Grouping
+
             self.grouping = Grouping(definition, aggregate, self._constants)
             self._add_store("aggregate", self.grouping.windows)
         join = next((step for step in steps if isinstance(step, StreamJoin)), None)
@@ -248,6 +252,8 @@ class Program:
 
     def _write_join(self, join: StreamJoin, before: Sequence[Step], rest: Sequence[Step]) -> None:
         """A function for each of the two topics, and one for what is done with a pair."""
+        from aegis_cli.pipeline.joining import Joining
+
         name = self.definition.source.name
         self.joining = Joining(self.definition, join, self._constants)
         self._add_store("join left", self.joining.left)

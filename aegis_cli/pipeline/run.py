@@ -19,8 +19,7 @@ from aegis_cli.pipeline.around import Around, Progress, Stop
 from aegis_cli.pipeline.basis import check_change, file_paths, has_same_time
 from aegis_cli.pipeline.clock import Clock
 from aegis_cli.pipeline.definition import Definition
-from aegis_cli.pipeline.inputs import Chunk
-from aegis_cli.pipeline.line_inputs import LineInputs
+from aegis_cli.pipeline.inputs import Chunk, Inputs
 from aegis_cli.pipeline.outgoing import Outgoing
 from aegis_cli.pipeline.pace import Pace
 from aegis_cli.pipeline.prefix import Prepared
@@ -35,6 +34,7 @@ from storage.reader import Gap
 from storage.store import Store
 
 if TYPE_CHECKING:
+    from aegis_cli.pipeline.line_inputs import LineInputs
     from aegis_cli.pipeline.workers import Workers
 
 # Done again up to a record that stops the pipeline, another one may be met; not without end.
@@ -200,7 +200,7 @@ class Runner:
                 store, program, self._positions, facts.tails, options, around, self._pace, stdin
             )
             self._tails = facts.tails
-            self.stdin = self._inputs if isinstance(self._inputs, LineInputs) else None
+            self.stdin = None if isinstance(self._inputs, Inputs) else self._inputs
             from_end = definition.source.start == "latest"
             begins = from_end and self._positions != facts.positions
             if self._files != files_before or begins or facts.pending:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from aegis_cli.pipeline.conninfo import ConninfoError, parse_conninfo
 from aegis_cli.pipeline.definition import Branch, Filter, Map, Sink
 from aegis_cli.pipeline.document import ListNode, Node, ScalarNode
 from aegis_cli.pipeline.place import shown, suggestion
@@ -94,6 +93,8 @@ def _name(kind: str, node: Node) -> str:
         if not scalars.boolean(node, what="'stdout'"):
             raise node.place.error("'stdout' must be true where it is given", "write sink: {stdout: true}")
         return "-"
+    from aegis_cli.pipeline.conninfo import ConninfoError, parse_conninfo
+
     name = scalars.text(node, what="'postgres'", example="postgres: postgresql://localhost/metrics")
     try:
         parse_conninfo(name)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aegis_cli.pipeline.conninfo import parse_conninfo
 from aegis_cli.pipeline.definition import Definition
 from aegis_cli.pipeline.definition import Sink as SinkDefinition
 from aegis_cli.pipeline.errors import PipelineFileError, SinkError
@@ -150,6 +149,8 @@ def _slot(definition: Definition, sink: SinkDefinition) -> str:
     tables = [each.sink.table for each in definition.branches if each.sink.kind == "postgres"]
     if tables.count(sink.table) == 1:
         return f"{_POSTGRES}{sink.table}"
+    from aegis_cli.pipeline.conninfo import parse_conninfo
+
     return f"{_POSTGRES}{sink.table} {parse_conninfo(sink.name).address}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,9 +12,11 @@ from aegis_cli.pipeline.outgoing import Outgoing, pieces
 from aegis_cli.pipeline.sinks.sink import Rows
 from aegis_cli.pipeline.state import Facts
 from storage.batch import RecordBatch
-from storage.intake import Intake, IntakeOptions
 from storage.keys import partitions_for, route
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from storage.intake import Intake
 
 _encoder = msgspec.json.Encoder()
 
@@ -49,10 +51,8 @@ class TopicSink:
         self._pipeline = pipeline
         self._keyed = bool(sink.key) or self._topic.settings.key is not None
         self._joint_keys = JointKeys(sink.key) if len(sink.key) > 1 else None
-        self._options = IntakeOptions(
-            max_record_bytes=self._topic.settings.max_message_bytes or message_bytes_max,
-            key_field=sink.key[0] if sink.key else self._topic.settings.key,
-        )
+        self._key_field = sink.key[0] if sink.key else self._topic.settings.key
+        self._message_bytes_max = self._topic.settings.max_message_bytes or message_bytes_max
 
     def open(self, facts: Facts) -> None:
         """Nothing to do: what was committed is there."""
@@ -60,7 +60,7 @@ class TopicSink:
     def prepare(self, rows: Rows, outgoing: Outgoing, facts: Facts) -> int:
         count = 0
         if self._keyed:
-            intake = Intake(self._store, self._topic, self._options)
+            intake = self._intake()
             for lines, size in pieces([row for _, some in rows for row in some]):
                 if self._joint_keys is not None:
                     self._add_jointly_keyed(self._joint_keys, lines, size, outgoing)
@@ -73,6 +73,12 @@ class TopicSink:
                 outgoing.add(self._topic.name, number, [RecordBatch(lines=lines, count=size)])
                 count += size
         return count
+
+    def _intake(self) -> Intake:
+        from storage.intake import Intake, IntakeOptions
+
+        options = IntakeOptions(max_record_bytes=self._message_bytes_max, key_field=self._key_field)
+        return Intake(self._store, self._topic, options)
 
     def _by_partition(self, rows: Rows) -> dict[int, list[Any]]:
         """The rows of each partition of the topic, in the order in which they were made."""
