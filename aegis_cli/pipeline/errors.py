@@ -154,7 +154,7 @@ class WorkerError(PipelineError):
     def __init__(self, pid: int, reason: str) -> None:
         self.pid = pid
         self.reason = reason
-        super().__init__(f"worker {pid} of the pipeline died: {reason}; nothing is lost, run it again")
+        super().__init__(f"worker {pid} of the pipeline failed: {reason}; nothing is lost, run it again")
 
 
 class SinkError(PipelineError):

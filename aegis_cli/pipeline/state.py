@@ -16,8 +16,8 @@ import msgspec
 from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.errors import PipelineNotFoundError, PipelineRunsError
 from aegis_cli.pipeline.turn import NEVER_MS
-from storage.errors import FencedError, TopicNotFoundError
-from storage.lock import FileLock, holder_of
+from storage.errors import FencedError, LockTimeoutError, TopicNotFoundError
+from storage.lock import FileLock
 from storage.names import check_name
 from storage.shelf import RUN_LOCK
 from storage.state_log import Change, StateLog, open_state_log
@@ -25,6 +25,8 @@ from storage.store import Append, Store
 
 KIND = "pipelines"
 _TRIES = 100
+# Who only looks whether a pipeline runs has the lock for a moment, and must not keep a run from beginning.
+_LOCK_SECONDS = 0.25
 # One record says all of the state when the changes since the last such are more than these.
 _BYTES_MIN = 4 << 20
 _TIMES_THE_STATE = 4
@@ -142,8 +144,10 @@ class PipelineLog:
         path = f"{self._log.topic.directory}/{RUN_LOCK}"
         self._lock = FileLock(path, what=f"pipeline '{name}'")
         try:
-            if not self._lock.try_acquire():
-                raise PipelineRunsError(name, holder_of(self._lock.fd))
+            try:
+                self._lock.acquire(timeout_seconds=_LOCK_SECONDS)
+            except LockTimeoutError as error:
+                raise PipelineRunsError(name, error.holder) from error
             self._run = self._begin()
             self._bytes = self._commits = self._state_bytes = 0
         except BaseException:

@@ -21,6 +21,7 @@ from aegis_cli.pipeline.sinks.opening import fits_of, need_driver, with_declared
 from aegis_cli.pipeline.sinks.sink import Rows
 from aegis_cli.pipeline.sinks.topic import TopicSink
 from aegis_cli.pipeline.state import Facts, look
+from aegis_cli.pipeline.turn import StoppedAt
 from storage.reader import Gap
 from storage.store import Store
 
@@ -51,8 +52,8 @@ def verify_pipeline(store: Store, definition: Definition, *, message_bytes_max: 
     """Compare what the topics and tables of a pipeline's sinks hold with what its history gives.
 
     Raises `UnverifiableError` where a sink is neither a topic nor a table of PostgreSQL, where the clock
-    decides what comes out, where the beginning of the history was removed, or where windows were given out by
-    hand and more came since; `PipelineNotFoundError`, `SinkError`.
+    decides what comes out, where the beginning of the history was removed, where a record stops it, or where
+    windows were given out by hand and more came since; `PipelineNotFoundError`, `SinkError`.
     """
     _, state = look(store, definition.name)
     facts = state.facts
@@ -160,7 +161,11 @@ class _Expected:
                 turn.turn_to(number, side=program.sides[topic])
             partition = turn.turn_to(chunk.partition, side=program.sides[chunk.topic])
             rows = program.feeds[chunk.topic].rows(chunk.lines)
-            program.process(chunk.topic, rows, partition, turn)
+            try:
+                program.process(chunk.topic, rows, partition, turn)
+            except StoppedAt as stopped:
+                # By the definition that ran it went on there.
+                raise UnverifiableError(program.definition.name, str(stopped.cause)) from stopped
             self._take(turn.rows)
             turn.clear()
         if self._facts.flushed_last:

@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -33,6 +34,8 @@ _DEFINE, _PREPARE, _PREPARED, _FAILED = b"D", b"P", b"+", b"!"
 _READ_BYTES = 1 << 20
 # A signal wakes nobody who waits for a worker; it is looked for this often.
 _LOOK_MS = 100
+# A chunk takes a part of a second: a worker that needs so long for one stands still.
+ANSWER_SECONDS = 120.0
 
 
 class Workers:
@@ -72,9 +75,12 @@ class Workers:
 
     def take(self, worker: Worker, is_given_up: Callable[[], bool]) -> Prepared | None:
         """The next result of a worker; `None` if it was given up. Raises `WorkerError`."""
+        end = time.monotonic() + ANSWER_SECONDS
         while not worker.answers:
             if is_given_up():
                 return None
+            if time.monotonic() > end:
+                raise WorkerError(worker.pid, f"it gave no answer for {ANSWER_SECONDS:g} s")
             self._go_on(_LOOK_MS)
         worker.owed -= 1
         return unpacked(worker.answers.popleft())

@@ -114,7 +114,7 @@ def test_killed_workers_and_runs_lose_and_double_nothing_and_leave_nobody_behind
                 assert 1 == process.wait()
                 said = process.stderr.decode()
                 reason = (
-                    f"worker {pids[number % 2]} of the pipeline died: killed by signal 9; nothing is lost"
+                    f"worker {pids[number % 2]} of the pipeline failed: killed by signal 9; nothing is lost"
                 )
                 assert reason in said
                 assert 1 == said.count("\n")

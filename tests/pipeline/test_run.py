@@ -5,6 +5,7 @@ Results must not depend on where commits fall; each test here is about one way i
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from aegis_cli.pipeline.admin import pipeline_names, status_of
 from aegis_cli.pipeline.errors import RecordRefusedError, TooManyRefusedError
 from aegis_cli.pipeline.reading import loads
 from aegis_cli.pipeline.run import RunOptions, run_pipeline
+from aegis_cli.pipeline.state import look
 from aegis_cli.pipeline.verify import UnverifiableError, verify_pipeline
 from storage.alter import alter_topic
 from storage.batch import RecordBatch
 from storage.errors import TopicNotFoundError
+from storage.lock import FileLock
 from storage.reader import LogReader
+from storage.shelf import RUN_LOCK
 from storage.store import Append
 from tests.pipeline.runs import Runs
 
@@ -88,6 +92,32 @@ def test_where_nothing_waits_for_the_clock_it_can_be_verified(runs: Runs, time: 
     text = f"source: a\ntime: {time}\nwindow: {{count: 2}}\naggregate: {{n: count()}}\nsink: b\n"
     runs.run(text)
     assert (1, []) == verified(runs, text)
+
+
+def test_a_record_that_would_stop_the_pipeline_now_is_named_by_verify(runs: Runs) -> None:
+    runs.publish("a", [{"at": 1}, {"at": 0}])
+    text = "source: a\nmap: {x: 1 / at}\nsink: b\n"
+    runs.run(f"{text}on_error: drop\n")
+    assert (1, []) == verified(runs, f"{text}on_error: drop\n")
+    with pytest.raises(
+        UnverifiableError, match="cannot be verified: pipeline 'p' stops at a/0@1: division by"
+    ):
+        verified(runs, text)
+
+
+# -- one run at a time ------------------------------------------------------------------------------------
+
+
+def test_who_looks_whether_a_pipeline_runs_keeps_no_run_from_beginning(runs: Runs) -> None:
+    runs.publish("a", [{"at": 1}])
+    runs.run(PASSED)
+    looks = FileLock(f"{look(runs.store, 'p')[0].topic.directory}/{RUN_LOCK}", what="a pipeline")
+    assert looks.try_acquire()
+    timer = threading.Timer(0.05, looks.close)
+    timer.start()
+    runs.run(PASSED)
+    timer.join()
+    assert looks.fd < 0
 
 
 # -- the order of rows ------------------------------------------------------------------------------------

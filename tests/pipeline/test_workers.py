@@ -230,3 +230,19 @@ def test_what_is_prepared_of_a_chunk_survives_the_way_between_processes(name: st
 )
 def test_explain_says_which_steps_run_in_workers(text: str, steps: list[str]) -> None:
     assert steps == explanation(Program(loads(text, path="p.yaml"))).workers
+
+
+def test_a_worker_that_gives_no_answer_is_not_waited_for_without_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("aegis_cli.pipeline.workers.ANSWER_SECONDS", 0.2)
+    with Workers(1) as workers:
+        workers.define(loads("name: p\nsource: a\nsink: b\n", path="p.yaml"), [])
+        worker = workers.put(b"{}\n")
+        os.kill(worker.pid, signal.SIGSTOP)
+        with pytest.raises(
+            WorkerError, match=f"worker {worker.pid} of the pipeline failed: it gave no answer"
+        ):
+            for _ in range(2):
+                workers.take(worker, lambda: False)
+                workers.put(b"{}\n")
