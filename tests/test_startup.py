@@ -145,7 +145,7 @@ NOT_OF_A_PLAIN_PIPELINE = {
     *(
         f"aegis_cli.pipeline.{name}"
         for name in (
-            *("aggregate", "grouping", "joining", "stream_buffer", "windows.store", "line_inputs", "workers"),
+            *("aggregate", "grouping", "windows.store", "line_inputs", "workers"),
             *("conninfo", "shape", "sqlite_shape", "table_column", "verify", "explain", "admin"),
             *("sinks.file", "sinks.postgres", "sinks.sqlite", "sinks.stdout"),
         )

@@ -14,7 +14,7 @@ from aegis_cli.pipeline.around import Around
 from aegis_cli.pipeline.fit import Fit
 from aegis_cli.pipeline.inputs import Chunk, Inputs, until
 from aegis_cli.pipeline.pace import Pace
-from aegis_cli.pipeline.prefix import Prepared
+from aegis_cli.pipeline.prefix import Prepared, expands
 from aegis_cli.pipeline.program import Program
 from storage.store import Store
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from aegis_cli.pipeline.line_inputs import LineInputs
     from aegis_cli.pipeline.run import RunOptions
     from aegis_cli.pipeline.workers import Worker, Workers
+
+# What becomes of a record whose items are taken can be as much as the square of its size.
+_EXPANDED_CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ def open_inputs(
         whole=program.side_topics,
         records_max=options.chunk_records,
         portion=lambda: pace.records_a_chunk,
+        chunk_bytes=_EXPANDED_CHUNK_BYTES if expands(program.definition) else 1 << 30,
         on_gap=around.on_gap,
     )
 

@@ -30,7 +30,7 @@ from aegis_cli.pipeline.definition import (
 from aegis_cli.pipeline.errors import PipelineFileError
 from aegis_cli.pipeline.expression import Constants, emit, emit_condition, emit_time, parse
 from aegis_cli.pipeline.fit import check_message_key, check_row_key
-from aegis_cli.pipeline.items import items_of
+from aegis_cli.pipeline.items import MADE_BYTES_MAX, TOO_MUCH_MADE, items_of, size_of
 from aegis_cli.pipeline.scope import Scope
 from aegis_cli.pipeline.windows.key import part_of
 
@@ -53,6 +53,8 @@ class Chain:
         self.path = path
         # Whether a row still is the message that came, so that its line can be passed on as it is.
         self.is_message = scope.is_open
+        # Whether several rows may have been made of one record.
+        self.expands = False
         self.has_time = False
         # How far the watermark is behind that of the source, since records waited before they came here.
         self.behind_ms = 0
@@ -162,6 +164,7 @@ class Chain:
         self.code.open(f"for {item} in {items}:")
         self.code.open("try:")
         self._blocks.append(None)
+        self.expands = True
         return item
 
     def close_blocks(self) -> None:
@@ -262,6 +265,11 @@ class Chain:
 
         A row goes out only when all of its ways were found to take it.
         """
+        if self.expands:
+            with self.code.block("if i != x.made_of:"):
+                self.code.add("x.begin_rows(i)")
+            with self.code.block(f"elif x.made_bytes > {MADE_BYTES_MAX}:"):
+                self.code.add(f"raise RecordError({TOO_MUCH_MADE!r})")
         if len(branches) == 1:
             for step in branches[0].steps:
                 self.step(step)
@@ -307,7 +315,7 @@ class Chain:
         if shape is not None:
             if not self.is_message:
                 shape.expect(self.fields)
-            return f"{self.constant(shape.check)}({row})"
+            return self._measured(f"{self.constant(shape.check)}({row})", size=self.constant(size_of))
         if not self.is_message:
             row = f"{self.constant(_encode)}({row})"
         if sink.kind == "topic":
@@ -315,8 +323,16 @@ class Chain:
             self.code.add(f"{variable} = {row}")
             with self.code.block(f"if len({variable}) > harmless{number}:"):
                 self.code.add(f"x.fits[{number}].check({variable})")
-            return variable
-        return row
+            row = variable
+        return self._measured(row)
+
+    def _measured(self, row: str, size: str = "len") -> str:
+        """The same row; how large it is counts where many are made of one record."""
+        if not self.expands:
+            return row
+        variable = self.variable()
+        self.code.add(f"{variable} = {row}", f"x.made_bytes += {size}({variable})")
+        return variable
 
     def _check_key(self, sink: Sink, name: str) -> None:
         """Write what refuses a row without a usable key."""

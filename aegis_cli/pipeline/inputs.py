@@ -57,7 +57,7 @@ class Inputs:
     A place without a position begins at its oldest message, or, with `from_end`, behind its newest; the
     topics in `whole` always begin at their oldest one. With `ends`, places end there; others are not read.
     `portion` is asked about how many records a chunk shall have, since between two of them a run looks
-    whether it is to end.
+    whether it is to end; it has no more than about `chunk_bytes`, unless it is of a topic in `whole`.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Inputs:
         ends: Mapping[str, int] | None = None,
         records_max: int = 1 << 30,
         portion: Callable[[], int] | None = None,
+        chunk_bytes: int = 1 << 30,
         on_gap: Callable[[Gap], None] | None = None,
     ) -> None:
         self._store = store
@@ -83,6 +84,7 @@ class Inputs:
         self._ends = ends
         self._records_max = records_max
         self._portion = portion
+        self._chunk_bytes = chunk_bytes
         self._on_gap = on_gap
         self._places: dict[str, _Place] = {}
         self._met: set[str] = set()
@@ -163,6 +165,7 @@ class Inputs:
         for piece in batch.pieces(self._records_max):
             offsets = piece.offsets()
             records = len(offsets) if self._portion is None else self._portion()
+            records = min(records, max(1, len(offsets) * self._chunk_bytes // max(1, len(piece.lines))))
             # Of the other topics more is asked for than lines: they come as they are.
             is_cut = place.reader.topic.name not in self._whole and len(offsets) > 2 * records
             for lines, first, end in _portions(piece.lines, len(offsets), records if is_cut else None):

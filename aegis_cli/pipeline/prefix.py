@@ -36,23 +36,28 @@ class Prepared:
         "filtered",
         "fits",
         "lines",
+        "made_bytes",
+        "made_of",
         "out",
         "outs",
         "raw",
         "refusals",
         "rows",
+        "shares",
         "split",
     )
 
     def __init__(self, sinks: Sequence[int] = (), fits: Sequence[Fit] = ()) -> None:
         self.fits = fits
-        self.count = self.filtered = self.expanded = self.out = 0
+        self.count = self.filtered = self.expanded = self.out = self.made_bytes = 0
         self.rows: list[Sequence[Any]] = []
         self.refusals: list[tuple[int, int, str]] = []
         self.lines: list[bytes] = []
         made: list[list[Any]] = [[] for _ in sinks]
         self.outs = [made[first] for first in sinks]
+        self.made_of = -1
         self.raw = b""
+        self.shares = False
         self.split: list[bytes] = []
 
     # What the generated function calls, as it does of a `Turn`.
@@ -60,6 +65,10 @@ class Prepared:
     def refuse(self, index: int, error: RecordError) -> None:
         """Put a record aside."""
         self.refusals.append((len(self.rows), index, str(error)))
+
+    def begin_rows(self, index: int) -> None:
+        """What is made next is made of this record."""
+        self.made_of, self.made_bytes = index, 0
 
     def line(self, index: int) -> bytes:
         """The line of a record."""
@@ -70,8 +79,9 @@ class Prepared:
     def packed(self) -> bytes:
         """All of it, for `unpacked` in a process of the same program."""
         numbers = (self.count, self.filtered, self.expanded, self.out)
-        # Version 2 looks for no values that are the same object, of which there are hardly any.
-        return marshal.dumps((numbers, self.rows, self.refusals, self.lines), 2)
+        # Version 2 looks for no values that are the same object, of which there are hardly any where a record
+        # stays one; items have all the rest of it in common.
+        return marshal.dumps((numbers, self.rows, self.refusals, self.lines), 4 if self.shares else 2)
 
 
 def unpacked(data: bytes) -> Prepared:
@@ -127,6 +137,7 @@ class Prefix:
         is_open = self._chain.scope.is_open
         scope = Scope(self._handed, self._handed) if is_open else HandedScope(self._handed)
         chain.take_over(scope, self._handed, is_message=self._chain.is_message)
+        chain.expands = self._chain.expands
 
     def finish(
         self, compiled: Callable[[str, Code, str], Callable[..., None]], process: Callable[..., None]
@@ -151,7 +162,7 @@ class Prefix:
     def prepare(self, lines: bytes) -> Prepared:
         """Prepare a chunk."""
         found = Prepared(self._sinks, self.fits)
-        found.raw = lines
+        found.raw, found.shares = lines, expands(self._definition)
         rows = self._feed.rows(lines)
         found.count = len(rows)
         in_runs(rows, lambda run, first: self._prepare(run, first, found), found.refuse)
@@ -169,6 +180,7 @@ class Prefix:
         account.out += prepared.out
         for out, lines in zip(turn.outs, prepared.lines, strict=True):
             # In one piece they are cheaper to hand over.
+            turn.made_bytes += len(lines)
             out.extend(lines.split(b"\n")[:-1])
         rows, first = prepared.rows, 0
         for position, index, reason in prepared.refusals:
@@ -182,6 +194,11 @@ def first_sinks(definition: Definition) -> list[int]:
     """For each sink the number of the first one of the same topic."""
     sinks = [(each.sink.kind, each.sink.name, each.sink.key) for each in definition.branches]
     return [sinks.index(sink) if sink[0] == "topic" else number for number, sink in enumerate(sinks)]
+
+
+def expands(definition: Definition) -> bool:
+    """Whether records become more than one."""
+    return any(isinstance(step, FlatMap) for step in definition.steps)
 
 
 def first_steps(definition: Definition) -> tuple[Step, ...]:

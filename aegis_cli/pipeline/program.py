@@ -33,20 +33,18 @@ from aegis_cli.pipeline.errors import RecordError
 from aegis_cli.pipeline.expression import Constants
 from aegis_cli.pipeline.feed import Feed, WholeFeed, feed_of, in_runs
 from aegis_cli.pipeline.fit import shape_of
+from aegis_cli.pipeline.joining import Joining
 from aegis_cli.pipeline.prefix import Prefix, first_sinks
 from aegis_cli.pipeline.scope import Scope, SourceFields, WholeFields
 from aegis_cli.pipeline.seen import Seen
 from aegis_cli.pipeline.state import StateStore
 from aegis_cli.pipeline.table_joining import Tables, Wait
-from aegis_cli.pipeline.turn import Partition, Turn
+from aegis_cli.pipeline.turn import NO_TIME, Partition, Turn
 
 if TYPE_CHECKING:
     from aegis_cli.pipeline.grouping import Grouping
-    from aegis_cli.pipeline.joining import Joining
 
 Process = Callable[..., None]
-# The side of a topic whose records have no time: a table's.
-NO_TIME = -1
 
 
 class Program:
@@ -252,8 +250,6 @@ class Program:
 
     def _write_join(self, join: StreamJoin, before: Sequence[Step], rest: Sequence[Step]) -> None:
         """A function for each of the two topics, and one for what is done with a pair."""
-        from aegis_cli.pipeline.joining import Joining
-
         name = self.definition.source.name
         self.joining = Joining(self.definition, join, self._constants)
         self._add_store("join left", self.joining.left)
@@ -385,8 +381,7 @@ class Program:
             self._write_dedup(chain, step)
         else:
             assert isinstance(step, TableJoin)
-            row, _ = self.tables.write_join(chain, step)
-            chain.table_join(step, row)
+            chain.table_join(step, self.tables.write_join(chain, step)[0])
 
     def _write_dedup(self, chain: Chain, step: Dedup) -> None:
         definition = self.definition

@@ -23,11 +23,11 @@ from aegis_cli.pipeline.inputs import Chunk, Inputs
 from aegis_cli.pipeline.outgoing import Outgoing
 from aegis_cli.pipeline.pace import Pace
 from aegis_cli.pipeline.prefix import Prepared
-from aegis_cli.pipeline.program import NO_TIME, Program
+from aegis_cli.pipeline.program import Program
 from aegis_cli.pipeline.reload import Reload, changed_keys, successor
 from aegis_cli.pipeline.sinks.opening import fits_of, make_topics, open_sinks, with_declared_keys
 from aegis_cli.pipeline.state import Facts, PipelineLog
-from aegis_cli.pipeline.turn import NEVER_MS, HaltedAt, StoppedAt
+from aegis_cli.pipeline.turn import NEVER_MS, NO_TIME, HaltedAt, StoppedAt
 from storage import files
 from storage.errors import StorageError
 from storage.reader import Gap
@@ -317,7 +317,7 @@ class Runner:
         else:
             account.records_in += count
         self._positions[chunk.place] = next_position
-        self._pace.add(count, len(chunk.lines))
+        self._pace.add(count, len(chunk.lines) + self._turn.take_made_bytes())
         self._records += count
 
     def _wait(self) -> None:

@@ -15,6 +15,7 @@ from aegis_cli.pipeline.account import Account
 from aegis_cli.pipeline.definition import OnError
 from aegis_cli.pipeline.errors import PipelineError, RecordError, RecordRefusedError, TooManyRefusedError
 from aegis_cli.pipeline.fit import Fit
+from aegis_cli.pipeline.items import TOO_MUCH_MADE
 from storage.batch import Batch
 
 # Below every event time there is.
@@ -23,6 +24,8 @@ NEVER_MS = -(1 << 62)
 _RATIO_RECORDS_MIN = 100
 # More bytes than any row has.
 UNLIMITED_BYTES = 1 << 62
+# The side of a topic whose records have no time: a table's.
+NO_TIME = -1
 # More than any topic has partitions.
 _SIDE = 1 << 20
 
@@ -95,6 +98,13 @@ class Turn:
         self.at = -1
         # Whether nothing is to wait any more, since no record will come.
         self.flushing = False
+        # How large the rows are that steps made of one record of the batch; and of those before it, since
+        # somebody asked.
+        self.made_of = -1
+        self.made_bytes = 0
+        self._made_before_bytes = 0
+        # The record of the batch that became too much.
+        self._too_much = -1
         self.late_to: str | None = None
         # How many streams there must have been records of before there is a watermark.
         self.sides = 1
@@ -116,6 +126,7 @@ class Turn:
         self._topic, self._partition = topic, partition
         self._batch, self._keys, self._times_ms = batch, None, None
         self._raw, self._lines, self._offsets = raw, [], offsets
+        self._too_much = self.made_of = -1
         self.now_ms = append_time_ms
 
     def restore(self, account: Account, times: tuple[int, int], high_ms: Mapping[str, int]) -> None:
@@ -180,6 +191,18 @@ class Turn:
             self._times_ms = [self.now_ms] * len(self._offsets) if found is None else found
         return self._times_ms[index]
 
+    def begin_rows(self, index: int) -> None:
+        """What is made next is made of this record."""
+        self.made_of = index
+        self._made_before_bytes += self.made_bytes
+        self.made_bytes = 0
+
+    def take_made_bytes(self) -> int:
+        """How large the rows are that steps made of records since the last call."""
+        self.begin_rows(-1)
+        taken, self._made_before_bytes = self._made_before_bytes, 0
+        return taken
+
     # -- records that do not go on --------------------------------------------------------------------
 
     def late(self, index: int) -> None:
@@ -213,8 +236,11 @@ class Turn:
             account.table_dead = dead
         else:
             account.dead = dead
-        if action.topic is not None:
+        if action.topic is not None and not (reason == TOO_MUCH_MADE and index == self._too_much):
             self._put_aside(action.topic, index, reason)
+        if reason == TOO_MUCH_MADE:
+            # All the rows that it would still become are refused, and once says it.
+            self._too_much = index
 
     def _stopped(self, index: int, cause: RecordRefusedError | TooManyRefusedError) -> Exception:
         """What ends the processing: before this record, or before the one that let a kept one go on.
