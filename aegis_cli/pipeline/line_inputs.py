@@ -181,17 +181,23 @@ class LineInputs:
         """Read on; says whether there was anything."""
         if self._is_file:
             left = _BLOCK_BYTES if self._size is None else min(_BLOCK_BYTES, self._size - self._read)
-            data = os.pread(self._fd, left, self._read) if left > 0 else b""
+            data = self._read_from(left, self._read) if left > 0 else b""
             self._read += len(data)
         elif self._eof or not select.select([self._fd], [], [], 0)[0]:
             return False
         else:
-            data = os.read(self._fd, _BLOCK_BYTES)
+            data = self._read_from(_BLOCK_BYTES)
             if not data:
                 self._eof = True
                 return bool(self._rest)
         self._rest += data
         return bool(data)
+
+    def _read_from(self, size: int, position: int | None = None) -> bytes:
+        try:
+            return os.read(self._fd, size) if position is None else os.pread(self._fd, size, position)
+        except OSError as error:
+            raise SourceFileError(self._source.name, (error.strerror or str(error)).lower()) from error
 
     def wait(self, timeout_seconds: float) -> bool:
         """Wait until something may be there."""

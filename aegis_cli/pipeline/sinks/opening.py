@@ -103,7 +103,7 @@ def _sink(
     if sink.kind == "stdout":
         from aegis_cli.pipeline.sinks.stdout import StdoutSink
 
-        return StdoutSink(options.stdout_fd)
+        return StdoutSink(options.stdout_fd, pipeline=definition.name, stop=stop)
     if sink.kind == "file":
         from aegis_cli.pipeline.sinks.file import FileSink
 
