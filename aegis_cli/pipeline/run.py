@@ -25,7 +25,7 @@ from aegis_cli.pipeline.pace import Pace
 from aegis_cli.pipeline.prefix import Prepared
 from aegis_cli.pipeline.program import Program
 from aegis_cli.pipeline.reload import Reload, changed_keys, successor
-from aegis_cli.pipeline.sinks.opening import fits_of, make_topics, open_sinks, with_declared_keys
+from aegis_cli.pipeline.sinks.opening import fits_of, in_order, make_topics, open_sinks, with_declared_keys
 from aegis_cli.pipeline.state import Facts, PipelineLog
 from aegis_cli.pipeline.turn import NEVER_MS, NO_TIME, HaltedAt, StoppedAt
 from storage import files
@@ -185,6 +185,7 @@ class Runner:
         program.resume(self._turn)
         files_before = dict(facts.files)
         self._turn.fits = fits_of(store, definition, message_bytes_max=options.message_bytes_max)
+        self._order = in_order(definition)
         self._sinks = open_sinks(store, program, options, facts, stop=around.stop)
         # A pipeline that was reset begins anew, and its commits still come after all earlier ones.
         self._number = facts.number or store.clock_ms() * 1000
@@ -368,8 +369,8 @@ class Runner:
             flushes=self._flushes,
             flushed_last=self._flushed_last,
         )
-        for sink, rows in zip(self._sinks, turn.rows, strict=True):
-            turn.account.emitted += sink.prepare(rows, outgoing, facts)
+        for branch in self._order:
+            turn.account.emitted += self._sinks[branch].prepare(turn.rows[branch], outgoing, facts)
         for topic, asides in turn.asides.items():
             outgoing.put_aside(topic, asides, pipeline=program.definition.name)
         account = turn.account

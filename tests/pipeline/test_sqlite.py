@@ -14,6 +14,7 @@ import pytest
 from aegis_cli.pipeline.errors import RecordRefusedError, SinkError
 from aegis_cli.pipeline.reading import loads
 from aegis_cli.pipeline.run import RunOptions, run_pipeline
+from aegis_cli.pipeline.sinks.opening import in_order
 from tests.pipeline.runs import Runs
 
 if TYPE_CHECKING:
@@ -221,6 +222,29 @@ def test_tables_of_one_database_get_their_rows_together(runs: Runs, path: Path) 
     with pytest.raises(SinkError, match="never"):
         runs.run(f"source: a\nsink: {sinks}\n")
     assert [(1,)] == rows(path) == rows(path, "u") == runs.columns("b", "n")
+
+
+def test_nothing_is_printed_of_rows_that_a_table_refuses(runs: Runs, path: Path) -> None:
+    execute(path, "CREATE TABLE t (n CHECK (n > 0))")
+    runs.publish("a", [{"n": -1}])
+    read_fd, write_fd = os.pipe()
+    definition = loads(f"name: p\nsource: a\nsink: [-, {{sqlite: {path}, table: t}}]\n", path="p.yaml")
+    with pytest.raises(SinkError, match="CHECK constraint failed"):
+        run_pipeline(runs.store, definition, RunOptions(once=True, stdout_fd=write_fd))
+    os.close(write_fd)
+    assert b"" == os.read(read_fd, 100)
+
+
+def test_pipelines_that_name_databases_in_another_order_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    orders = []
+    for names in (("x.db", "y.db"), ("y.db", "x.db")):
+        sinks = ", ".join(
+            f"{{sqlite: {tmp_path / name}, table: t{number}}}" for number, name in enumerate(names)
+        )
+        definition = loads(f"name: p\nsource: a\nsink: [b, {sinks}, -, c]\n", path="p.yaml")
+        order = [definition.branches[number].sink.name for number in in_order(definition)]
+        orders.append([Path(name).name for name in order])
+    assert [["x.db", "y.db", "b", "c", "-"]] * 2 == orders
 
 
 # -- a database that is locked ----------------------------------------------------------------------------

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aegis_cli.pipeline.sinks.sqlite_database import SqliteDatabase
 
 _POSTGRES = "postgres "
+_ORDER = ("sqlite", "postgres", "topic", "file", "stdout")
 
 
 def make_topics(store: Store, definition: Definition) -> None:
@@ -84,6 +85,21 @@ def open_sinks(
             sink.close()
         raise
     return sinks
+
+
+def in_order(definition: Definition) -> list[int]:
+    """The numbers of the branches in the order in which their sinks get the rows of a commit.
+
+    Databases come first, since they may refuse rows, and what stdout got cannot be taken back. Those of
+    SQLite are locked from then on until the commit, and so come in the same order in all pipelines.
+    """
+
+    def place(number: int) -> tuple[int, str]:
+        sink = definition.branches[number].sink
+        path = str(Path(sink.name).resolve()) if sink.kind == "sqlite" else ""
+        return _ORDER.index(sink.kind), path
+
+    return sorted(range(len(definition.branches)), key=place)
 
 
 def _sink(
