@@ -13,7 +13,7 @@ from aegis_cli.exits import ExitCode, Incomplete, UsageError
 from aegis_cli.gaps import GapTeller
 from aegis_cli.options import LockWaitOption, YesOption, env_of
 from aegis_cli.output import confirm, note, write_json, write_line, write_table
-from aegis_cli.pipeline_file import load_pipeline, reader, understood
+from aegis_cli.pipeline_file import load_known_pipeline, load_pipeline, reader, understood
 from aegis_cli.pipeline_progress import live_line, time_or_dash
 from aegis_cli.pipeline_reload import ReloadSignal
 from aegis_cli.store_access import open_store, open_store_for_reading
@@ -291,6 +291,7 @@ def status(context: typer.Context, name: NameArgument) -> int:
     else:
         facts = {
             "pipeline": found.name,
+            "file": found.file or "-",
             "runs": "yes" if found.runs else "no",
             "lag": found.lag,
             "watermark": time_or_dash(found.watermark_ms),
@@ -333,19 +334,20 @@ def reset(
 def verify(context: typer.Context, file: FileArgument, variables: SetOption = None) -> int:
     """Run the history again, in memory, and compare with what the sinks hold. Writes nothing.
 
-    What is compared are topics, message by message, and tables of PostgreSQL, row by row.
+    FILE may also be the name of a pipeline, which means the file that it ran from last. Topics are compared
+    message by message, files line by line, tables row by row.
 
-    Exits with 1 where they differ, and where it cannot be told, with the reason: a sink is neither, the clock
+    Exits with 1 where they differ, and where it cannot be told, with the reason: a sink is stdout, the clock
     decides what comes out (processing time, 'idle'), or a part of the history is gone.
 
     Example:
-      aegis pipeline verify purchases.yaml
+      aegis pipeline verify purchase-metrics
     """
     from aegis_cli.pipeline.verify import verify_pipeline
     from storage.config import load
 
     env = env_of(context)
-    definition = load_pipeline(file, variables)
+    definition = load_known_pipeline(env, file, variables)
     config = load(env.store_path, environ=env.environ)
     with understood(), open_store_for_reading(env) as store:
         found = verify_pipeline(store, definition, message_bytes_max=config.message_bytes_max)

@@ -30,12 +30,14 @@ class Position:
 class Status:
     """A pipeline as its last commit left it. Times are in milliseconds, UTC; `None` where there is none.
 
-    `runs` says whether a process works on it, `open` what it holds by the kind of state.
+    `runs` says whether a process works on it, `file` where its definition stood, `open` what it holds by the
+    kind of state.
     """
 
     name: str
     runs: bool
     source: str
+    file: str
     positions: list[Position]
     lag: int
     watermark_ms: int | None
@@ -60,6 +62,7 @@ def status_of(store: Store, name: str) -> Status:
         name=name,
         runs=_holder(log.topic.directory) is not None,
         source=facts.source,
+        file=facts.file,
         positions=positions,
         lag=sum(each.lag or 0 for each in positions),
         watermark_ms=_watermark_ms(facts),

@@ -7,6 +7,7 @@ before them; `aegis_cli.pipeline.expression` gives them their meaning. Times are
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 GROUPS_MAX = 1_000_000
@@ -230,6 +231,11 @@ class Definition:
     groups_max: int = GROUPS_MAX
     commit_interval_ms: int | None = None
     description: str = ""
+
+    @property
+    def file(self) -> str:
+        """The file, from wherever one looks."""
+        return str(Path(self.path).absolute())
 
     @property
     def written_topics(self) -> list[str]:

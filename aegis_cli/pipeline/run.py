@@ -365,6 +365,7 @@ class Runner:
             files=self._files,
             basis=program.basis.meanings,
             source=program.definition.source.name,
+            file=program.definition.file,
             time_ms=self._store.clock_ms(),
             flushes=self._flushes,
             flushed_last=self._flushed_last,

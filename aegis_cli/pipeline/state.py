@@ -56,10 +56,10 @@ class Facts(msgspec.Struct):
     `positions` are offsets of the next message by place, `high_ms` the highest event times by partition of
     the source, `closed_ms` up to where windows were given out, `reached_ms` the highest watermark there was.
     `pending` are rows of commit number `number` for sinks outside of the store, none where they are known to
-    be there, as at the end of a run; `files` how long each is. `tails` tell what stands before its
-    position in a file that is read.
-    `basis` is what the state rests on, see `aegis_cli.pipeline.basis`. `flushes` counts how often all windows
-    were given out by hand; `flushed_last`: nothing came since.
+    be there, as at the end of a run; `files` how long each is. `tails` tell what stands before its position
+    in a file that is read. `basis` is what the state rests on, see `aegis_cli.pipeline.basis`, and `file`
+    the definition's. `flushes` counts how often all windows were given out by hand; `flushed_last`: nothing
+    came since.
     """
 
     positions: dict[str, int] = msgspec.field(default_factory=dict)
@@ -75,6 +75,7 @@ class Facts(msgspec.Struct):
     files: dict[str, int] = msgspec.field(default_factory=dict)
     basis: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     source: str = ""
+    file: str = ""
     time_ms: int = 0
     flushes: int = 0
     flushed_last: bool = False

@@ -1,8 +1,8 @@
 """Checking that a sink holds what the history gives: the pipeline is run again in memory, and compared.
 
 What is kept is read from the beginning to where the pipeline's last commit got, and what comes out is held
-against the topic that it was written to, message by message in each partition, or against the table of
-PostgreSQL, whose rows have no order. Nothing is written.
+against what it was written to: a topic message by message in each partition, a file line by line, a table of
+SQLite or PostgreSQL by its rows, which have no order. Nothing is written.
 """
 
 from __future__ import annotations
@@ -10,23 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
-from aegis_cli.pipeline.definition import Aggregate, Dedup, Definition, StreamJoin, Time
+from aegis_cli.pipeline.definition import Aggregate, Dedup, Definition, Sink, StreamJoin, Time
 from aegis_cli.pipeline.errors import PipelineError
 from aegis_cli.pipeline.inputs import Inputs
 from aegis_cli.pipeline.outgoing import Outgoing
 from aegis_cli.pipeline.program import Program
 from aegis_cli.pipeline.sinks.opening import fits_of, need_driver, with_declared_keys
-from aegis_cli.pipeline.sinks.sink import Rows
+from aegis_cli.pipeline.sinks.sink import Comparison, Rows
 from aegis_cli.pipeline.sinks.topic import TopicSink
 from aegis_cli.pipeline.state import Facts, look
 from aegis_cli.pipeline.turn import StoppedAt
 from storage.reader import Gap
 from storage.store import Store
-
-if TYPE_CHECKING:
-    from aegis_cli.pipeline.sinks.postgres_comparison import PostgresComparison
 
 _SHOWN_MAX = 100
 
@@ -49,11 +45,11 @@ class Verified:
 
 
 def verify_pipeline(store: Store, definition: Definition, *, message_bytes_max: int) -> Verified:
-    """Compare what the topics and tables of a pipeline's sinks hold with what its history gives.
+    """Compare what the sinks of a pipeline hold with what its history gives.
 
-    Raises `UnverifiableError` where a sink is neither a topic nor a table of PostgreSQL, where the clock
-    decides what comes out, where the beginning of the history was removed, where a record stops it, or where
-    windows were given out by hand and more came since; `PipelineNotFoundError`, `SinkError`.
+    Raises `UnverifiableError` where a sink is stdout, where the clock decides what comes out, where the
+    beginning of the history was removed, where a record stops it, or where windows were given out by hand
+    and more came since; `PipelineNotFoundError`, `SinkError`.
     """
     _, state = look(store, definition.name)
     facts = state.facts
@@ -69,17 +65,16 @@ def verify_pipeline(store: Store, definition: Definition, *, message_bytes_max: 
                 differences.append(
                     f"{topic}/{partition}, message {number + 1}: {_shown(have)}, expected {_shown(want)}"
                 )
-    for table in expected.tables:
-        rows, others = table.differences(_SHOWN_MAX)
-        compared += rows
+    for outside in expected.outside:
+        count, others = outside.differences(_SHOWN_MAX)
+        compared += count
         differences += others
     return Verified(compared, differences[:_SHOWN_MAX])
 
 
 def _check(definition: Definition, facts: Facts) -> None:
-    if any(branch.sink.kind not in ("topic", "postgres") for branch in definition.branches):
-        reason = "only what is written to topics and to tables of PostgreSQL can be compared"
-        raise UnverifiableError(definition.name, reason)
+    if any(branch.sink.kind == "stdout" for branch in definition.branches):
+        raise UnverifiableError(definition.name, "what went to stdout is not there to be compared")
     if definition.source.kind != "topic":
         raise UnverifiableError(definition.name, "its source is no topic, and leaves no history")
     if definition.source.start == "latest":
@@ -115,7 +110,7 @@ class _Expected:
         self._facts = facts
         self._program = Program(definition)
         self._fits = fits_of(store, definition, message_bytes_max=message_bytes_max)
-        self.tables: list[PostgresComparison] = []
+        self.outside: list[Comparison] = []
         self._sinks = [
             self._sink(number, message_bytes_max=message_bytes_max)
             for number in range(len(definition.branches))
@@ -127,19 +122,13 @@ class _Expected:
             for partition in range(store.topic(branch.sink.name).partitions)
         }
 
-    def _sink(self, number: int, *, message_bytes_max: int) -> TopicSink | PostgresComparison:
-        definition, shape = self._program.definition, self._program.shapes[number]
+    def _sink(self, number: int, *, message_bytes_max: int) -> TopicSink | Comparison:
+        definition = self._program.definition
         sink = definition.branches[number].sink
-        if shape is None:
+        if sink.kind == "topic":
             return TopicSink(self._store, sink, pipeline=definition.name, message_bytes_max=message_bytes_max)
-        need_driver(definition)
-        from aegis_cli.pipeline.shape import Shape
-        from aegis_cli.pipeline.sinks.postgres_comparison import PostgresComparison
-
-        assert isinstance(shape, Shape)
-
-        self.tables.append(PostgresComparison(sink, shape, pipeline=definition.name))
-        return self.tables[-1]
+        self.outside.append(_comparison(sink, self._program, number, self._facts))
+        return self.outside[-1]
 
     def lines(self) -> dict[tuple[str, int], list[bytes]]:
         """All messages of the sinks, by topic and partition."""
@@ -185,6 +174,27 @@ class _Expected:
             found = self._found[append.topic, append.partition]
             for batch in append.batches:
                 found += batch.lines.split(b"\n")[:-1]
+
+
+def _comparison(sink: Sink, program: Program, number: int, facts: Facts) -> Comparison:
+    """What holds a sink outside of the store against what it gets."""
+    definition, shape = program.definition, program.shapes[number]
+    if sink.kind == "file":
+        from aegis_cli.pipeline.sinks.file_comparison import FileComparison
+
+        return FileComparison(sink.name, facts, pipeline=definition.name)
+    if sink.kind == "sqlite":
+        from aegis_cli.pipeline.sinks.sqlite_comparison import SqliteComparison
+        from aegis_cli.pipeline.sqlite_shape import SqliteShape
+
+        assert isinstance(shape, SqliteShape)
+        return SqliteComparison(sink, shape, pipeline=definition.name)
+    need_driver(definition)
+    from aegis_cli.pipeline.shape import Shape
+    from aegis_cli.pipeline.sinks.postgres_comparison import PostgresComparison
+
+    assert isinstance(shape, Shape)
+    return PostgresComparison(sink, shape, pipeline=definition.name)
 
 
 def _lines(store: Store, topic: str, partition: int) -> Iterator[bytes]:

@@ -167,7 +167,13 @@ def test_runs_go_on_where_the_last_one_left_off_and_tell_their_account(aegis: An
     found = json.loads(run_once(aegis, "--json").out)
     assert ("p", 3, True) == (found["pipeline"], found["account"]["records_in"], found["balances"])
     assert ['{"id":1,"n":2}', '{"id":2,"n":3}', '{"id":3,"n":4}'] == values(aegis)
-    assert "3 messages compared, 0 differ" in aegis("pipeline", "verify", "p.yaml").err
+    for word in ("p.yaml", "p"):
+        assert "3 messages compared, 0 differ" in aegis("pipeline", "verify", word).err
+    home = Path(aegis.home).resolve()
+    assert f"file       {home / 'p.yaml'}" in aegis("pipeline", "status", "p").lines
+    Path(aegis.home, "p.yaml").rename(Path(aegis.home, "q.yaml"))
+    moved = f"pipeline 'p' ran from {home / 'p.yaml'}, which is not there any more; name its file"
+    refused(aegis("pipeline", "verify", "p"), 2, moved)
 
 
 @pytest.mark.usefixtures("topic")
@@ -291,7 +297,7 @@ def test_verify_finds_what_somebody_else_wrote(aegis: Any) -> None:
     assert 1 == finished.code
     assert ['b/0, message 2: {"id":9}, expected nothing'] == finished.lines
     write(aegis, "name: p\nsource: a\nsink: '-'\n")
-    refused(aegis("pipeline", "verify", "p.yaml"), 1, "only what is written to topics and to tables")
+    refused(aegis("pipeline", "verify", "p.yaml"), 1, "what went to stdout is not there to be compared")
     write(aegis, COUNTED.replace("time: at", "time: {processing: true}"))
     refused(aegis("pipeline", "verify", "p.yaml"), 1, "with 'processing' its results depend on the clock")
 

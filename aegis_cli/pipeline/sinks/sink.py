@@ -38,3 +38,13 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give back what is open."""
+
+
+class Comparison(Protocol):
+    """What a sink outside of the store should hold; it is only read."""
+
+    def prepare(self, rows: Rows, outgoing: Outgoing, facts: Facts) -> int:
+        """Take what goes there; returns how many."""
+
+    def differences(self, shown_max: int) -> tuple[int, list[str]]:
+        """How many were compared in the end, and the first differences in words. Nothing follows."""

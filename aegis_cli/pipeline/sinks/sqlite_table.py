@@ -74,6 +74,14 @@ class SqliteTable:
                 f"INSERT INTO {self._quoted} ({listed}) VALUES ({marks}){self._replacing(names)}", values
             )
 
+    def comparable(self, given: set[str], always: set[str]) -> list[str]:
+        """Of what some or all rows give: the columns that have it, and no value that the table made."""
+        return [
+            each.name
+            for each in self._columns.values()
+            if each.name in given and not each.is_computed and (not each.has_default or each.name in always)
+        ]
+
     def _replacing(self, names: Sequence[str]) -> str:
         """What lets a later row of a key replace the earlier one, and no row of another key."""
         if not self._key:
