@@ -178,7 +178,7 @@ class PipelineLog:
         """
         changes = {name: store.changes() for name, store in self._stores.items()}
         change = {
-            "facts": msgspec.to_builtins(facts),
+            "facts": facts,
             "stores": {name: part for name, part in changes.items() if part},
         }
         state = self._log.append([change], expect_fence=self._run)
