@@ -10,7 +10,8 @@ from aegis_cli.pipeline.aggregate import Layout, plan_aggregates
 from aegis_cli.pipeline.chain import Chain
 from aegis_cli.pipeline.code import Code
 from aegis_cli.pipeline.definition import Aggregate, Branch, Definition, Filter, Map, Step
-from aegis_cli.pipeline.errors import PipelineFileError
+from aegis_cli.pipeline.errors import PipelineFileError, RecordError
+from aegis_cli.pipeline.event_time import MAX_MS, MIN_MS
 from aegis_cli.pipeline.expression import Constants
 from aegis_cli.pipeline.scope import Scope
 from aegis_cli.pipeline.turn import Turn
@@ -197,9 +198,14 @@ class Grouping:
 
 @lru_cache(maxsize=4096)
 def time_text(time_ms: int) -> str:
-    """A time as ISO 8601 in UTC, with milliseconds only where there are some."""
+    """A time as ISO 8601 in UTC, with milliseconds only where there are some.
+
+    Raises `RecordError` for one that has no such text: a window of the last day of 9999 ends after it.
+    """
     from datetime import UTC, datetime, timedelta
 
+    if not MIN_MS <= time_ms <= MAX_MS:
+        raise RecordError("the window begins or ends outside of the years 1 to 9999")
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)
     spec = "milliseconds" if time_ms % 1000 else "seconds"
     return moment.replace(tzinfo=None).isoformat(timespec=spec) + "Z"

@@ -257,6 +257,27 @@ def test_windows_before_1970_begin_at_or_before_their_records(runs: Runs) -> Non
     assert [(-20, -10, "k", 1), (-10, 0, "k", 2), (0, 10, "k", 1)] == counted(runs)
 
 
+@pytest.mark.parametrize(
+    ("window", "time", "starts"),
+    [
+        ("{tumbling: 1d}", "9999-12-30T12:00:00Z", ["9999-12-30T00:00:00Z"]),
+        ("{tumbling: 1d}", "9999-12-31", []),
+        ("{tumbling: 10d, offset: 1d}", "0001-01-01", []),
+        ("{session: 1h}", "9999-12-31T23:30:00Z", []),
+        ("{hopping: 2d, every: 1d}", "9999-12-30T12:00:00Z", ["9999-12-29T00:00:00Z"]),
+        ("{hopping: 2d, every: 1d}", "0001-01-01", ["0001-01-01T00:00:00Z"]),
+    ],
+)
+def test_the_result_of_a_window_that_leaves_the_years_of_texts_is_refused(
+    runs: Runs, window: str, time: str, starts: list[str]
+) -> None:
+    runs.publish("in", [{"at": time}])
+    steps = f"time: at\nwindow: {window}\naggregate: {{n: count()}}\n"
+    account = runs.run(f"source: in\n{steps}on_error: drop\nsink: out\n")
+    assert starts == [row["window_start"] for row in runs.rows("out")]
+    assert account.results == account.results_dead + len(starts)
+
+
 def test_hopping_windows_with_an_offset_and_negative_times(runs: Runs) -> None:
     runs.publish("in", seconds((-7, "k", 0), (4, "k", 0)))
     runs.run(counts("{hopping: 10s, every: 5s, offset: 3s}"))
