@@ -224,11 +224,15 @@ def test_hopping_windows_with_gaps_or_without_end_are_refused(advance_ms: int) -
 
 
 @pytest.mark.parametrize("kind", WINDOW_KINDS)
-def test_flushed_windows_leave_nothing_behind(kind: str) -> None:
-    run = run_of(Window(kind=kind, size_ms=10, advance_ms=5, count=5, allow_late_ms=100 * (kind != "count")))
+@pytest.mark.parametrize("allow_late_ms", [0, 100])
+def test_flushed_windows_leave_nothing_behind_once_nothing_can_be_late(kind: str, allow_late_ms: int) -> None:
+    run = run_of(Window(kind=kind, size_ms=10, advance_ms=5, count=5, allow_late_ms=allow_late_ms))
     feed(run, *at(1, 3, 30), *at(2, key=True))
     run.commit()
     run.flush()
+    if allow_late_ms and kind != "count":
+        assert 0 < run.store.open
+        run.close(1000)
     assert 0 == run.store.open
     assert FOREVER_MS == run.store.next_end_ms
     run.commit()
