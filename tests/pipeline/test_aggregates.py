@@ -113,6 +113,8 @@ def test_different_values_are_counted_as_json_tells_them_apart() -> None:
     assert 1 == of("count_distinct(x)", {"a": 1, "b": [1.0]}, {"b": [1], "a": 1.0})
     assert 3 == of("count_distinct(x)", [1, 2], [2, 1], "[1,2]")
     assert 2 == of("count_distinct(x)", 1e300, 0.5, 1e300)
+    assert 1 == of("count_distinct(x)", -(2**63), -(2.0**63))
+    assert 2 == of("count_distinct(x)", 2**63 - 1, 2.0**63)
 
 
 def test_a_value_nested_without_end_is_refused() -> None:

@@ -10,6 +10,7 @@ import pytest
 from aegis_cli.pipeline.definition import Window
 from aegis_cli.pipeline.errors import StateTooLargeError
 from aegis_cli.pipeline.windows.hopping import HoppingWindows
+from aegis_cli.pipeline.windows.key import key_of
 from aegis_cli.pipeline.windows.kinds import WINDOW_KINDS, open_windows
 from aegis_cli.pipeline.windows.tumbling import TumblingWindows
 from aegis_cli.pipeline.windows.windows import FOREVER_MS
@@ -168,6 +169,12 @@ def test_groups_of_one_window_come_out_in_order_of_null_booleans_numbers_and_tex
     run = feed(tumbling(10), *[Record(1, key, 1) for key in keys])
     run.flush()
     assert [None, False, True, -1, 1.5, 2, 10, "10", "B", "b"] == [out[2][0] for out in run.out]
+
+
+def test_a_float_that_is_a_whole_number_of_64_bits_is_shown_as_that() -> None:
+    for value, shown in [(-(2.0**63), -(2**63)), (2.0**63, 2.0**63), (-0.0, 0), (1.5, 1.5)]:
+        (part,) = key_of([value])
+        assert (shown, type(shown)) == (part, type(part))
 
 
 def test_one_and_true_and_the_text_are_three_groups_but_one_point_zero_is_one() -> None:

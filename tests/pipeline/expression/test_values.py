@@ -131,6 +131,10 @@ def test_numbers_are_equal_whatever_they_are_written_as() -> None:
     assert holds("a in [1, 2, 3, 4, 5, 6, 7, 8, 9, 'x']", a=2.0)
     assert not holds("a == 9007199254740993", a=9007199254740992.0)
     assert compute("hash_bucket(a, 1000)", a=7) == compute("hash_bucket(a, 1000)", a=7.0)
+    one, other = {"b": [1, 2.0], "a": -(2**63)}, {"a": -(2.0**63), "b": [1.0, 2]}
+    assert compute("a == b", a=one, b=other) is True
+    assert compute("hash_bucket(a, 1000)", a=one) == compute("hash_bucket(a, 1000)", a=other)
+    assert compute("hash_bucket(a, 1000)", a=[True]) != compute("hash_bucket(a, 1000)", a=[1])
 
 
 def test_a_long_list_is_looked_up_and_takes_any_value() -> None:
