@@ -281,7 +281,7 @@ def _number(text: Text, path: str, what: str) -> int | float:
             number = read(text.text)
         except ValueError:
             continue
-        if isfinite(number):
+        if isinstance(number, int) or isfinite(number):
             return number
     raise _error(path, text, f"{what} is a number, written out", "an expression cannot stand there")
 

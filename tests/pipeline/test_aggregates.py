@@ -230,6 +230,11 @@ def test_every_function_is_tried_here() -> None:
         ("percentile(x, 95)", "p.yaml:3:7: in percentile(x, p), p is from 0 to 1; 0.95 is the 95th"),
         ("top_n(x, 3)", "p.yaml:1:1: n of top_n(n, x[, by]) is a number, written out"),
         ("top_n(0, x)", "p.yaml:3:7: in top_n(n, x[, by]), n is a whole number from 1 to 10000"),
+        pytest.param(
+            f"top_n({'9' * 400}, x)",
+            "p.yaml:3:7: in top_n(n, x[, by]), n is a whole number from 1 to 10000",
+            id="a number of 400 digits",
+        ),
         ("top_n(2.5, x)", "p.yaml:3:7: in top_n(n, x[, by]), n is a whole number from 1 to 10000"),
         ("collect(x, 10001)", "p.yaml:3:7: in collect(x[, limit]), limit is a whole number from 1 to 10000"),
     ],

@@ -15,7 +15,8 @@ from aegis_cli.pipeline.expression.values import KINDS, bounded, checked, kind_n
 from storage.nesting import MAX_NESTING, is_deeper
 
 family = Family()
-_INT = re.compile(r"[+-]?[0-9]{1,19}")
+_INT = re.compile(r"([+-]?)0*([0-9]{1,19})")
+_INT_USUAL = 20
 _FLOAT = re.compile(r"[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
 _WORDS = {"true": True, "false": False}
 _encode = msgspec.json.Encoder().encode
@@ -54,9 +55,11 @@ def to_int(value: Any) -> Any:
     if kind is float:
         return checked(int(value), "int")
     if kind is str:
-        if _INT.fullmatch(value) is None:
+        match = _INT.fullmatch(value)
+        if match is None:
             raise RecordError(f"{_shown(value)} is no whole number of 64 bits")
-        return checked(int(value), "int")
+        # Python reads no more than some thousand digits, also where they are zeros.
+        return checked(int(value if len(value) <= _INT_USUAL else match[1] + match[2]), "int")
     if kind is bool:
         return int(value)
     return _no_conversion("int", value)

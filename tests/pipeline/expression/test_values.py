@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -75,6 +76,8 @@ MAX, MIN = 2**63 - 1, -(2**63)
         ("float(a)", {"a": "9" * 5000}, "is no number"),
         ("bool(a)", {"a": "yes"}, "bool cannot be made of 'yes'"),
         ("bool(a)", {"a": 2}, "bool cannot be made of a number"),
+        ("int(a)", {"a": "0" * 5000 + "9" * 19}, "64 bits"),
+        ("regex_extract(a, 'x', b)", {"a": "x", "b": -1}, "no group -1"),
         ("json_parse(a)", {"a": "{"}, "'{' is no JSON"),
         ("json_parse(a)", {"a": '"\\ud800"'}, "is no JSON"),
         ("json_parse(a)", {"a": "[" * 200 + "]" * 200}, "nested deeper"),
@@ -106,10 +109,36 @@ def test_what_functions_make_of_texts_is_bounded() -> None:
         'regex_replace(a, "x", "yyy")',
         r'regex_replace(a, "(.*)", r"\1\1")',
         'regex_replace(a, "", "yyy")',
+        f"concat({', '.join(['a'] * 900)})",
+        "upper(b)",
+        "lower(c)",
     ):
         with pytest.raises(RecordError, match=str(TEXT_MAX)):
-            compute(text, a=long)
+            compute(text, a=long, b="\u00df" * 600_000, c="\u0130" * 600_000)
+    assert "SS" * 500_000 == compute("upper(a)", a="\u00df" * 500_000)
     assert 2 * TEXT_MAX == len(compute('regex_replace(a, "x", "y")', a="x" + "z" * (2 * TEXT_MAX - 1)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"regex_replace(a, '(?s)(.*)', r'{chr(92)}1{chr(92)}1')".replace(r"\1\1", r"\1" * 500),
+        f"concat({', '.join(['a'] * 500)})",
+    ],
+)
+def test_what_would_be_too_long_is_refused_before_it_is_made(text: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecordError, match=str(TEXT_MAX)):
+            compute(text, a="x" * TEXT_MAX)
+        assert tracemalloc.get_traced_memory()[1] < 50 * TEXT_MAX
+    finally:
+        tracemalloc.stop()
+
+
+def test_zeros_before_a_whole_number_do_not_count() -> None:
+    assert -17 == compute("int(a)", a="-" + "0" * 5000 + "17")
+    assert 0 == compute("int(a)", a="0" * 30)
 
 
 def test_a_pattern_that_others_choke_on_takes_no_time() -> None:
