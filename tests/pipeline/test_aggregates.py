@@ -222,6 +222,8 @@ def test_every_function_is_tried_here() -> None:
     [
         ("median(x)", "p.yaml:3:7: there is no aggregate 'median'; write percentile(x, 0.5)"),
         ("zzz(x)", "p.yaml:3:7: there is no aggregate 'zzz'; there are: count, sum, "),
+        ("COUNT(x)", "p.yaml:3:7: there is no aggregate 'COUNT'; did you mean 'count'?"),
+        ("MEDIAN(x)", "p.yaml:3:7: there is no aggregate 'MEDIAN'; write percentile(x, 0.5)"),
         ("summ(x)", "p.yaml:3:7: there is no aggregate 'summ'; did you mean 'sum'?"),
         ("sum", "p.yaml:3:7: 'sum' does not take 0 arguments; write sum(x)"),
         ("count(x, y)", "p.yaml:3:7: 'count' does not take 2 arguments; write count([x])"),

@@ -40,6 +40,10 @@ MAX, MIN = 2**63 - 1, -(2**63)
         ("a / b", {"a": 1, "b": 0}, "division by zero"),
         ("a // b", {"a": 1, "b": 0.0}, "division by zero"),
         ("a % b", {"a": 1, "b": 0}, "division by zero"),
+        ("a[b]", {"a": [1], "b": 0.0}, "an index is a whole number or a text, not a number with a point"),
+        ("a[b]", {"a": [1], "b": True}, "an index is a whole number or a text, not a bool"),
+        ("substr(a, b)", {"a": "x", "b": 1.0}, "substr needs a whole number, not a number with a point"),
+        ("length(a)", {"a": 1.0}, "length needs a text, a list or an object, not a number"),
         ("a and b", {"a": 5}, "a condition must be true or false, not a number"),
         ("not a", {"a": ""}, "a condition must be true or false, not a text"),
         ("1 if a else 2", {"a": 0}, "a condition must be true or false, not a number"),
@@ -134,6 +138,43 @@ def test_what_would_be_too_long_is_refused_before_it_is_made(text: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 50 * TEXT_MAX
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '("x" if a == 1 else b) == "x"',
+        '(b if a is None else "x") != "y"',
+        "coalesce(b, a) == 1",
+        "if_null(b, a) < 1",
+        'coalesce(b, "x" if a == 1 else b) == "x"',
+        "(a == 1) if a is None else true",
+        "(a != 1) if not (a is not None) else true",
+        "null_if(1, 1) == 1",
+    ],
+)
+def test_null_stays_null_whatever_it_comes_out_of(text: str) -> None:
+    assert compute(text, a=None, b=None) is None
+    assert not holds(text, a=None, b=None)
+    assert not holds(f"not ({text})", a=None, b=None)
+
+
+def test_an_index_reaches_to_both_ends_and_no_further() -> None:
+    items = ["a", "b", "c"]
+    found = [compute("a[i]", a=items, i=index) for index in range(-4, 4)]
+    assert [None, "a", "b", "c", "a", "b", "c", None] == found
+    assert ["a", None, None] == [compute(f"a[{index}]", a="a") for index in (-1, -2, 1)]
+
+
+def test_a_text_may_be_as_long_as_the_limit() -> None:
+    for text in (
+        "a + a",
+        "concat(a, a)",
+        "replace(a, 'x', 'xx')",
+        "join([a, a], '')",
+        f"pad_left(a, {TEXT_MAX})",
+    ):
+        assert TEXT_MAX == len(compute(text, a="x" * (TEXT_MAX // 2)))
 
 
 def test_zeros_before_a_whole_number_do_not_count() -> None:
