@@ -312,3 +312,12 @@ def test_a_window_made_for_a_refused_record_is_gone_and_an_older_one_stays() -> 
     store.undo()
     assert {(10, "a"): kept} == store.groups
     assert [(10, 20)] == [(closed.start_ms, closed.end_ms) for closed in store.flush()]
+
+
+def test_hopping_windows_remember_nothing_of_those_that_are_closed() -> None:
+    store = HoppingWindows(LAYOUT, size_ms=10, advance_ms=5, pipeline="p")
+    for number in range(1000):
+        for acc in store.find(number * 10, ("a",), number * 10 - 20):
+            store.touch(acc[0])
+        store.close(number * 10 - 10)
+    assert len(store._found) < 10 > store.open

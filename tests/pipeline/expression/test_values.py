@@ -69,6 +69,7 @@ MAX, MIN = 2**63 - 1, -(2**63)
         ("floor(a)", {"a": 1e300}, "64 bits"),
         ("round(a)", {"a": 1e300}, "64 bits"),
         ("round(a, 99)", {"a": 1.5}, "digits of round"),
+        ("round(a, -1)", {"a": 15}, "digits of round"),
         ("int(a)", {"a": "1.5"}, "'1.5' is no whole number"),
         ("int(a)", {"a": "1_000"}, "no whole number"),
         ("int(a)", {"a": "\u0661"}, "no whole number"),
