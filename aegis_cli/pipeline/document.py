@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aegis_cli.pipeline.errors import PipelineFileError
 from aegis_cli.pipeline.place import Place, shown
 from aegis_cli.pipeline.variables import Variables
 
@@ -160,6 +161,8 @@ class Document:
         before = open_.entries[-1][1] if open_.entries else None
         if isinstance(before, ScalarNode) and before.plain and open_.is_flow:
             _refuse_cut(before, open_.key)
+            if before.text.count("(") > before.text.count(")"):
+                raise _cut(before, 'put the whole expression into "double quotes"')
         raise open_.key.place.error(
             f"the key {shown(open_.key.text)} has no value", f"write '{_word(open_.key.text)}: VALUE'"
         )
@@ -233,10 +236,12 @@ def events(text: str, *, path: str) -> Iterator[Event]:
 def _refuse_cut(before: ScalarNode, after: ScalarNode) -> None:
     """Raises if a comma stands between them that was meant to be part of one text."""
     if before.text.count("(") > before.text.count(")") and after.text.count(")") > after.text.count("("):
-        raise before.place.error(
-            f"{shown(before.text)} is cut off at the comma, which separates values inside {{}} and []",
-            f"quote it: '{_word(before.text)}, {_word(after.text)}'",
-        )
+        raise _cut(before, f"quote it: '{_word(before.text)}, {_word(after.text)}'")
+
+
+def _cut(before: ScalarNode, hint: str) -> PipelineFileError:
+    reason = f"{shown(before.text)} is cut off at the comma, which separates values inside {{}} and []"
+    return before.place.error(reason, hint)
 
 
 def _word(text: str) -> str:

@@ -153,6 +153,8 @@ STEPS = [
     (f"{ENDS}flat_map: {{items: a}}", 3, 11, "'flat_map' has no 'as'", "as: line"),
     (f"{ENDS}flat_map: {{items: a, as: if}}", 3, 26, "'as' cannot be 'if'", "letters"),
     (f"{ENDS}flat_map: {{items: a, as: null}}", 3, 26, "'as' cannot be 'null'", "letters"),
+    (f"{ENDS}map: {{a: f(b, '%F'), c: d}}", 3, 10, "'f(b' is cut off at the comma", '"double quotes"'),
+    (f"{ENDS}map: {{a: f(b, c, d)}}", 3, 10, "'f(b' is cut off at the comma", '"double quotes"'),
     (f"{ENDS}time: {{watermark: 1s}}", 3, 7, "'time' has no 'field'", "field: created_at"),
     (f"{ENDS}time: {{field: t, watermark: 10}}", 3, 29, "no duration: '10'", "ms, s, m"),
     (f"{ENDS}time: {{field: t, watermark: forever}}", 3, 29, "must have an end", "10s"),

@@ -290,6 +290,12 @@ def test_hopping_windows_whose_length_is_no_multiple_of_their_step(runs: Runs) -
     assert [(-8, 2, "k", 1), (-4, 6, "k", 1), (0, 10, "k", 2), (4, 14, "k", 1)] == counted(runs)
 
 
+def test_in_an_aggregate_the_name_of_a_group_means_the_group(runs: Runs) -> None:
+    runs.publish("in", [{"v": 1.5, "w": 1}, {"v": 1.75, "w": 3}])
+    runs.run("source: in\ngroup_by: {v: floor(v)}\naggregate: {sum: sum(v), other: sum(w)}\nsink: out\n")
+    assert [(1, 1, 1), (1, 2, 4)] == runs.columns("out", "v", "sum", "other")
+
+
 def test_windows_come_out_by_end_and_then_by_start_and_key(runs: Runs) -> None:
     runs.publish("in", seconds((12, "b", 0), (1, "b", 0), (11, "a", 0), (2, "a", 0), (3, "B", 0)))
     runs.run(counts("{tumbling: 10s}", watermark="1m"))

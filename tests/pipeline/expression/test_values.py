@@ -106,7 +106,7 @@ def test_what_functions_make_of_texts_is_bounded() -> None:
     for text in (
         "a + a",
         "concat(a, a)",
-        'replace(a, "x", "yyy")',
+        'replace(a, "x", "yy")',
         "pad_left(a, 2000000)",
         "pad_right(a, 9223372036854775807)",
         'join([a, a], "")',
@@ -165,6 +165,13 @@ def test_an_index_reaches_to_both_ends_and_no_further() -> None:
     found = [compute("a[i]", a=items, i=index) for index in range(-4, 4)]
     assert [None, "a", "b", "c", "a", "b", "c", None] == found
     assert ["a", None, None] == [compute(f"a[{index}]", a="a") for index in (-1, -2, 1)]
+
+
+def test_a_text_is_padded_only_where_it_is_too_short_and_cut_only_where_it_is() -> None:
+    assert "abc" == compute('pad_left(a, 3, "")', a="abc") == compute('pad_right(a, -1, "")', a="abc")
+    assert "xyxabc" == compute('pad_left(a, 6, "xy")', a="abc")
+    assert "ab" == compute("substr(a, -5, 2)", a="abc") == compute("substr(a, 0, 2)", a="abc")
+    assert "" == compute("substr(a, 3)", a="abc") == compute("substr(a, 1, 0)", a="abc")
 
 
 def test_a_text_may_be_as_long_as_the_limit() -> None:
