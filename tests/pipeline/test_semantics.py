@@ -191,6 +191,13 @@ def test_sessions_of_different_keys_do_not_merge(runs: Runs) -> None:
     assert [(5, 15, "b", 1), (0, 19, "a", 2), (30, 40, "b", 1)] == counted(runs)
 
 
+def test_of_equal_records_of_merged_sessions_those_of_the_earlier_come_first(runs: Runs) -> None:
+    runs.publish("in", seconds((20, "k", "later"), (0, "k", "earlier"), (10, "k", "between")))
+    head = "source: in\ntime: {field: at, watermark: 1h}\nwindow: {session: 10s}\n"
+    runs.run(head + "aggregate: {top: 'top_n(3, value, 1)'}\nsink: out\n")
+    assert [(["earlier", "later", "between"],)] == runs.columns("out", "top")
+
+
 def test_aggregates_of_a_merged_session_are_those_of_its_records_by_time(runs: Runs) -> None:
     runs.publish("in", seconds((20, "k", 4), (0, "k", 1), (21, "k", None), (10, "k", 2), (1, "k", 8)))
     runs.run(

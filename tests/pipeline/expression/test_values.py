@@ -110,6 +110,7 @@ def test_what_functions_make_of_texts_is_bounded() -> None:
         "pad_left(a, 2000000)",
         "pad_right(a, 9223372036854775807)",
         'join([a, a], "")',
+        'join(["x", "y", "z"], a)',
         "json_text([a, a])",
         'regex_replace(a, "x", "yyy")',
         r'regex_replace(a, "(.*)", r"\1\1")',
