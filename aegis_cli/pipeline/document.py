@@ -27,11 +27,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalarNode:
-    """A text, which begins at `place`. `plain` says that it stands without quotes, and is no block."""
+    """A text, which begins at `place`. `plain` says that it stands without quotes, and is no block.
+
+    `lines` are those of the file that a text of several was put together from, as in `Text`.
+    """
 
     text: str
     place: Place
     plain: bool = True
+    lines: tuple[tuple[int, int, int], ...] = ()
 
     kind = "a text"
 
@@ -142,7 +146,9 @@ class Document:
             return
         if open_ is not None and open_.key is not None and plain and not event.value:
             self._check_colon(open_, event.start_mark.index)
-        self._add(ScalarNode(text=self._variables.expand(event.value, place), place=place, plain=plain))
+        text = self._variables.expand(event.value, place)
+        lines = self._lines(event) if text == event.value else ()
+        self._add(ScalarNode(text=text, place=place, plain=plain, lines=lines))
 
     def _key(self, open_: _Open, key: ScalarNode, event: Any) -> None:
         if key.text == "<<" and key.plain:
@@ -218,6 +224,30 @@ class Document:
             return place
         line = place.line + 1 + blank.count("\n")
         return Place(self._path, line, len(blank) - (blank.rfind("\n") + 1) + 1)
+
+    def _lines(self, event: Any) -> tuple[tuple[int, int, int], ...]:
+        """The lines that a text of several has, up to the first that is written otherwise than it reads."""
+        first, last = event.start_mark, event.end_mark
+        if first.line == last.line:
+            return ()
+        found: list[tuple[int, int, int]] = []
+        end = 0
+        quoted = event.style in ("'", '"')
+        written = self._text[first.index + quoted : last.index - quoted]
+        for number, line in enumerate(written.split("\n")):
+            content = line.strip()
+            if not content or (number == 0 and event.style in ("|", ">")):
+                continue
+            column = line.index(content) + (0 if number else first.column + quoted)
+            if quoted:
+                # The escape that is usual; what has others is not found.
+                content = content.replace("''" if event.style == "'" else '\\"', event.style)
+            at = event.value.find(content, end)
+            if at < 0 or event.value[end:at].strip():
+                break
+            found.append((at, first.line + number + 1, column + 1))
+            end = at + len(content)
+        return tuple(found)
 
 
 def events(text: str, *, path: str) -> Iterator[Event]:

@@ -28,6 +28,8 @@ from aegis_cli.pipeline.definition import (
     Time,
     Window,
 )
+from aegis_cli.pipeline.errors import ExpressionError
+from aegis_cli.pipeline.program import Program
 from aegis_cli.pipeline.reading import load, loads
 from aegis_cli.pipeline.reading.file import KEYS
 from tests.pipeline.definition_files import REFERENCE, SEED, reference_files
@@ -299,6 +301,31 @@ def test_an_expression_has_the_place_of_its_first_character(yaml: str, expected:
     (step,) = steps_of(yaml)
     assert isinstance(step, Filter)
     assert expected == step.condition
+
+
+@pytest.mark.parametrize(
+    ("yaml", "line", "column"),
+    [
+        ("filter: a and\n  lowr(b)", 3, 3),
+        ("filter: >\n   a and\n     b or\n   lowr(b)", 5, 4),
+        ("filter: |-\n  a and\n    lowr(b)", 4, 5),
+        ('filter: "a and\n\n   lowr(b)"', 4, 4),
+        ("filter: '  a and\n lowr(b)'", 3, 2),
+        ("filter: 'x == ''y'' and\n    lowr(b)'", 3, 5),
+        ('filter: "x == \\"y\\" and\n    lowr(b)"', 3, 5),
+        ('filter: "x == \\"\\t\\" and\n    lowr(b)"', 2, 23),
+        ("filter: a ==\n  a and\n  a and lowr(b)", 4, 9),
+        ("aggregate:\n  n: sum(a +\n    lowr(b))", 4, 5),
+        ("aggregate:\n  n: >\n   top_n(3, a,\n     é + lowr(b))", 5, 10),
+        ("aggregate: {n: 'sum(é + b +\n  lowr(b))'}", 3, 3),
+    ],
+)
+def test_a_mistake_in_an_expression_of_several_lines_is_named_with_its_own(
+    yaml: str, line: int, column: int
+) -> None:
+    with pytest.raises(ExpressionError, match="no function 'lowr'") as caught:
+        Program(read(f"source: in\n{yaml}\nsink: out\n"))
+    assert (line, column) == (caught.value.line, caught.value.column)
 
 
 @pytest.mark.parametrize(
