@@ -172,6 +172,22 @@ def test_a_group_keeps_no_more_values_than_its_limit(text: str) -> None:
     assert before == json.dumps(acc)
 
 
+@pytest.mark.parametrize("text", ["count_distinct(x)", "percentile(x, 0.5)", "collect(x)"])
+def test_sessions_that_keep_too_much_together_are_not_merged(text: str) -> None:
+    layout = plan(result=text)
+    half = VALUES_MAX // 2
+
+    def session(first: int, end: int) -> Any:
+        return taken(layout, [(number, {"x": number}) for number in range(first, end)])
+
+    one, other, more = session(0, half), session(half, VALUES_MAX), session(half, VALUES_MAX + 1)
+    results = layout.results(one)
+    assert layout.merged([one, other])
+    with pytest.raises(GroupTooLargeError):
+        layout.merged([one, more])
+    assert results == layout.results(one)
+
+
 def test_a_value_that_is_there_already_is_counted_in_a_full_group() -> None:
     assert VALUES_MAX == of("count_distinct(x)", *range(VALUES_MAX), 5)
 
