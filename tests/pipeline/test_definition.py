@@ -216,6 +216,8 @@ def test_steps_run_in_the_order_in_which_they_are_written() -> None:
         ("{tumbling: 1d, offset: -1h}", Window(kind="tumbling", size_ms=86_400_000, offset_ms=82_800_000)),
         ("{hopping: 10m, every: 1m}", Window(kind="hopping", size_ms=600_000, advance_ms=60_000)),
         ("{session: 20m}", Window(kind="session", size_ms=1_200_000)),
+        ("{session: 20m, max: 20m}", Window(kind="session", size_ms=1_200_000, max_ms=1_200_000)),
+        ("{hopping: 1s, every: 1ms}", Window(kind="hopping", size_ms=1000, advance_ms=1)),
         ("{session: 20m, max: 1h}", Window(kind="session", size_ms=1_200_000, max_ms=3_600_000)),
         ("{count: 100}", Window(kind="count", count=100)),
     ],

@@ -285,6 +285,15 @@ def test_the_result_of_a_window_that_leaves_the_years_of_texts_is_refused(
     assert account.results == account.results_dead + len(starts)
 
 
+def test_a_record_that_one_of_its_windows_refuses_is_in_none_of_them(runs: Runs) -> None:
+    runs.publish("in", seconds((25, "k", "text"), (15, "k", 1), (5, "k", 2)))
+    head = "source: in\ntime: {field: at, watermark: 1h}\nwindow: {hopping: 20s, every: 10s}\n"
+    text = head + "aggregate: {n: count(), least: min(value)}\non_error: {to: dead}\nsink: out\n"
+    account = runs.run(text)
+    assert [(1, 2), (1, 2), (1, "text"), (1, "text")] == runs.columns("out", "n", "least")
+    assert ([15], 1) == ([row["at"] for row in runs.rows("dead")], account.dead)
+
+
 def test_hopping_windows_with_an_offset_and_negative_times(runs: Runs) -> None:
     runs.publish("in", seconds((-7, "k", 0), (4, "k", 0)))
     runs.run(counts("{hopping: 10s, every: 5s, offset: 3s}"))

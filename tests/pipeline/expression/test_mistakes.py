@@ -48,6 +48,7 @@ def mistake(text: str, *, condition: bool = False) -> ExpressionError:
         ("a b", 2, "an operator is missing", ""),
         ("1 2", 2, "an operator is missing", ""),
         ('"a" "b"', 4, "an operator is missing", ""),
+        (f'get(type, "{".a" * 41}")'.replace('".a', '"a', 1), 10, "between 1 and 40 steps", ""),
         ("str(a)", 0, "no function 'str'", "write text(value)"),
         ("NVL(a, 1)", 0, "no function 'NVL'", "write coalesce(values, ...)"),
         (
