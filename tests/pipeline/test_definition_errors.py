@@ -369,3 +369,8 @@ def test_a_name_that_is_taken_from_the_file_is_checked() -> None:
         loads(ENDS, path="dir/my file.yaml")
     assert "'my file' cannot be a pipeline's name" in str(caught.value)
     assert "write name: NAME" in caught.value.hint
+
+
+def test_a_file_is_nested_so_deep_and_no_deeper() -> None:
+    assert "must be a" in refused(f"source: {'[' * 19}a{']' * 19}\nsink: out").reason
+    assert "nested more than 20 deep" in refused(f"source: {'[' * 20}a{']' * 20}\nsink: out").reason
