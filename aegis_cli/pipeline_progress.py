@@ -56,7 +56,8 @@ def _known(time_ms: int) -> int | None:
 
 
 def time_or_dash(time_ms: int | None) -> str:
-    """A time for a person."""
+    """A time for a person; a watermark that is before the year 1 is shown as its beginning."""
+    from aegis_cli.pipeline.event_time import MIN_MS
     from aegis_cli.pipeline.grouping import time_text
 
-    return "-" if time_ms is None else time_text(time_ms)
+    return "-" if time_ms is None else time_text(max(time_ms, MIN_MS))

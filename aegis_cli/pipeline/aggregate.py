@@ -281,7 +281,7 @@ def _number(text: Text, path: str, what: str) -> int | float:
             number = read(text.text)
         except ValueError:
             continue
-        if isfinite(number):
+        if isinstance(number, int) or isfinite(number):
             return number
     raise _error(path, text, f"{what} is a number, written out", "an expression cannot stand there")
 
@@ -289,9 +289,10 @@ def _number(text: Text, path: str, what: str) -> int | float:
 def _suggestion(name: str) -> str:
     from difflib import get_close_matches
 
-    if name in _ELSEWHERE:
-        return f"write {_ELSEWHERE[name]}"
-    near = get_close_matches(name, AGGREGATES, n=1)
+    lower = name.lower()
+    if lower in _ELSEWHERE:
+        return f"write {_ELSEWHERE[lower]}"
+    near = get_close_matches(lower, AGGREGATES, n=1)
     return f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(AGGREGATES)}"
 
 

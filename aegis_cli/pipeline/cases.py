@@ -44,11 +44,11 @@ class Outcome:
 
 def run_case(definition: Definition, case: Case) -> Outcome:
     """Run one case."""
-    definition, topics = _in_topics(definition)
+    definition, inputs, outputs = _in_topics(definition)
     temporary = tempfile.TemporaryDirectory(prefix="aegis-test-")
     clock = _Clock()
     with temporary as directory, Store(directory, create=True, clock_ms=clock) as store:
-        given = {topics.get(name, name): records for name, records in case.given.items()}
+        given = {inputs.get(name, name): records for name, records in case.given.items()}
         for name in dict.fromkeys([*Program(definition).processes, *given]):
             store.create_topic(name, TopicSettings(), if_not_exists=True)
         for name, records in given.items():
@@ -61,7 +61,7 @@ def run_case(definition: Definition, case: Case) -> Outcome:
         differences = [
             line
             for name, expected in case.expect.items()
-            for line in _compare(store, topics.get(name, name), expected)
+            for line in _compare(store, outputs.get(name, name), expected, name)
         ]
         if not account.balances:
             differences.append(f"the account does not balance: {account}")
@@ -81,23 +81,35 @@ class _Clock:
         return self.now_ms
 
 
-def _in_topics(definition: Definition) -> tuple[Definition, dict[str, str]]:
+def _in_topics(definition: Definition) -> tuple[Definition, dict[str, str], dict[str, str]]:
     """The same pipeline with a topic as source and as each sink, since a test writes nowhere else.
 
-    Returns also which topic stands for what a case calls by another name: a file, stdin.
+    Returns also which topic stands for what a case calls by another name: for an input, and for an output.
+    Those are two: '-' can be both, and a table can be called as the topic that fills it. Where a table and a
+    topic that is written to have one name, that means the topic.
     """
-    names: dict[str, str] = {}
+    written = definition.written_topics
+    taken = {name.casefold() for name in (*written, *Program(definition).processes)}
+
+    def free(name: str) -> str:
+        while name in taken:
+            name += "-"
+        return name
+
+    inputs: dict[str, str] = {}
+    outputs = {name: name for name in written}
     branches = []
     for number, branch in enumerate(definition.branches):
-        name = branch.sink.name if branch.sink.kind == "topic" else f"sink-{number}"
-        names[label(branch.sink)] = name
-        key = branch.sink.key if branch.sink.kind == "topic" else ()
+        is_topic = branch.sink.kind == "topic"
+        name = branch.sink.name if is_topic else free(f"sink-{number}")
+        outputs.setdefault(label(branch.sink), name)
+        key = branch.sink.key if is_topic else ()
         branches.append(Branch(steps=branch.steps, sink=Sink(kind="topic", name=name, key=key)))
     source = definition.source
     if source.kind != "topic":
-        names[source.name] = "source"
-        source = replace(source, kind="topic", name="source")
-    return replace(definition, branches=tuple(branches), source=source), names
+        inputs[source.name] = free("source")
+        source = replace(source, kind="topic", name=inputs[source.name])
+    return replace(definition, branches=tuple(branches), source=source), inputs, outputs
 
 
 def _publish(store: Store, topic: str, records: list[Any]) -> None:
@@ -127,20 +139,21 @@ def _run(store: Store, definition: Definition, case: Case) -> Account:
     return run_pipeline(store, definition, RunOptions(once=True, flush=case.flush))
 
 
-def _compare(store: Store, topic: str, expected: list[Any] | int) -> list[str]:
+def _compare(store: Store, topic: str, expected: list[Any] | int, name: str) -> list[str]:
+    """What differs from the expected in the topic, which the case calls `name`."""
     names = store.catalog.names()
     found = [msgspec.json.decode(message.value) for message in store.read(topic)] if topic in names else []
     if isinstance(expected, int):
-        return [] if len(found) == expected else [f"{topic}: {expected} records expected, {len(found)} found"]
+        return [] if len(found) == expected else [f"{name}: {expected} records expected, {len(found)} found"]
     differences = []
     for number, wanted in enumerate(expected):
         if number >= len(found):
-            differences.append(f"{topic}: record {number + 1} is missing: {_text(wanted)}")
+            differences.append(f"{name}: record {number + 1} is missing: {_text(wanted)}")
         elif not _fits(wanted, found[number]):
             differences.append(
-                f"{topic}: record {number + 1} is {_text(found[number])}, expected {_text(wanted)}"
+                f"{name}: record {number + 1} is {_text(found[number])}, expected {_text(wanted)}"
             )
-    differences += [f"{topic}: not expected: {_text(extra)}" for extra in found[len(expected) :]]
+    differences += [f"{name}: not expected: {_text(extra)}" for extra in found[len(expected) :]]
     return differences[:_SHOWN_MAX]
 
 

@@ -17,11 +17,33 @@ WATERMARK_MS = 0
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A piece of text of the file, and where it begins; line and column count from 1."""
+    """A piece of text of the file, and where it begins; line and column count from 1.
+
+    `lines` are the lines of the file that it was put together from: the offset in the text at which each
+    begins, its line and its column.
+    """
 
     text: str
     line: int = 1
     column: int = 1
+    lines: tuple[tuple[int, int, int], ...] = field(default=(), compare=False)
+
+    def place(self, offset: int) -> tuple[int, int]:
+        """Line and column of a character.
+
+        Where the lines are not known, each is taken to begin at the column at which the first does.
+        """
+        for start, line, column in reversed(self.lines):
+            if start <= offset:
+                return line, column + offset - start
+        before = self.text[:offset].split("\n")
+        return self.line + len(before) - 1, self.column + len(before[-1])
+
+    def part(self, start: int, end: int) -> Text:
+        """The characters from `start` to before `end`."""
+        lines = [(at - start, line, column) for at, line, column in self.lines if start < at < end]
+        line, column = self.place(start)
+        return Text(self.text[start:end], line, column, ((0, line, column), *lines))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

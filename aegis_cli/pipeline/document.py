@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aegis_cli.pipeline.errors import PipelineFileError
 from aegis_cli.pipeline.place import Place, shown
 from aegis_cli.pipeline.variables import Variables
 
@@ -26,11 +27,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalarNode:
-    """A text, which begins at `place`. `plain` says that it stands without quotes, and is no block."""
+    """A text, which begins at `place`. `plain` says that it stands without quotes, and is no block.
+
+    `lines` are those of the file that a text of several was put together from, as in `Text`.
+    """
 
     text: str
     place: Place
     plain: bool = True
+    lines: tuple[tuple[int, int, int], ...] = ()
 
     kind = "a text"
 
@@ -141,7 +146,9 @@ class Document:
             return
         if open_ is not None and open_.key is not None and plain and not event.value:
             self._check_colon(open_, event.start_mark.index)
-        self._add(ScalarNode(text=self._variables.expand(event.value, place), place=place, plain=plain))
+        text = self._variables.expand(event.value, place)
+        lines = self._lines(event) if text == event.value else ()
+        self._add(ScalarNode(text=text, place=place, plain=plain, lines=lines))
 
     def _key(self, open_: _Open, key: ScalarNode, event: Any) -> None:
         if key.text == "<<" and key.plain:
@@ -160,6 +167,8 @@ class Document:
         before = open_.entries[-1][1] if open_.entries else None
         if isinstance(before, ScalarNode) and before.plain and open_.is_flow:
             _refuse_cut(before, open_.key)
+            if before.text.count("(") > before.text.count(")"):
+                raise _cut(before, 'put the whole expression into "double quotes"')
         raise open_.key.place.error(
             f"the key {shown(open_.key.text)} has no value", f"write '{_word(open_.key.text)}: VALUE'"
         )
@@ -216,6 +225,30 @@ class Document:
         line = place.line + 1 + blank.count("\n")
         return Place(self._path, line, len(blank) - (blank.rfind("\n") + 1) + 1)
 
+    def _lines(self, event: Any) -> tuple[tuple[int, int, int], ...]:
+        """The lines that a text of several has, up to the first that is written otherwise than it reads."""
+        first, last = event.start_mark, event.end_mark
+        if first.line == last.line:
+            return ()
+        found: list[tuple[int, int, int]] = []
+        end = 0
+        quoted = event.style in ("'", '"')
+        written = self._text[first.index + quoted : last.index - quoted]
+        for number, line in enumerate(written.split("\n")):
+            content = line.strip()
+            if not content or (number == 0 and event.style in ("|", ">")):
+                continue
+            column = line.index(content) + (0 if number else first.column + quoted)
+            if quoted:
+                # The escape that is usual; what has others is not found.
+                content = content.replace("''" if event.style == "'" else '\\"', event.style)
+            at = event.value.find(content, end)
+            if at < 0 or event.value[end:at].strip():
+                break
+            found.append((at, first.line + number + 1, column + 1))
+            end = at + len(content)
+        return tuple(found)
+
 
 def events(text: str, *, path: str) -> Iterator[Event]:
     """The events of `text`; raises PipelineFileError with a hint where it is no YAML."""
@@ -233,10 +266,12 @@ def events(text: str, *, path: str) -> Iterator[Event]:
 def _refuse_cut(before: ScalarNode, after: ScalarNode) -> None:
     """Raises if a comma stands between them that was meant to be part of one text."""
     if before.text.count("(") > before.text.count(")") and after.text.count(")") > after.text.count("("):
-        raise before.place.error(
-            f"{shown(before.text)} is cut off at the comma, which separates values inside {{}} and []",
-            f"quote it: '{_word(before.text)}, {_word(after.text)}'",
-        )
+        raise _cut(before, f"quote it: '{_word(before.text)}, {_word(after.text)}'")
+
+
+def _cut(before: ScalarNode, hint: str) -> PipelineFileError:
+    reason = f"{shown(before.text)} is cut off at the comma, which separates values inside {{}} and []"
+    return before.place.error(reason, hint)
 
 
 def _word(text: str) -> str:

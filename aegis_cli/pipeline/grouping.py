@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aegis_cli.pipeline.aggregate import Layout, plan_aggregates
 from aegis_cli.pipeline.chain import Chain
 from aegis_cli.pipeline.code import Code
 from aegis_cli.pipeline.definition import Aggregate, Branch, Definition, Filter, Map, Step
-from aegis_cli.pipeline.errors import PipelineFileError
+from aegis_cli.pipeline.errors import RecordError
+from aegis_cli.pipeline.event_time import MAX_MS, MIN_MS
 from aegis_cli.pipeline.expression import Constants
 from aegis_cli.pipeline.scope import Scope
 from aegis_cli.pipeline.turn import Turn
@@ -19,8 +20,6 @@ from aegis_cli.pipeline.windows.windows import Closed, Windows
 
 if TYPE_CHECKING:
     from aegis_cli.pipeline.fit import TableShape
-
-_SIMPLE_KINDS = ("tumbling",)
 
 
 class Grouping:
@@ -36,7 +35,7 @@ class Grouping:
         )
         window = step.window
         self.closes_by_time = window is not None and window.kind != "count"
-        self._inlined = window is not None and window.kind in _SIMPLE_KINDS and not window.allow_late_ms
+        self._inlined = window is not None and window.kind == "tumbling" and not window.allow_late_ms
         # Whether a record can make a group come out at once.
         self._comes_out_at_once = not self.closes_by_time or (window is not None and window.allow_late_ms > 0)
         self._finish: Callable[[Iterable[Closed], Turn], None] = _nothing
@@ -146,10 +145,7 @@ class Grouping:
                 code.add(*self._result_lines())
                 chain.set_row(names)
                 for step in steps:
-                    if not isinstance(step, Filter | Map):
-                        raise PipelineFileError(
-                            self.definition.path, "only filter and map can follow an aggregate"
-                        )
+                    assert isinstance(step, Filter | Map), "the reader of files lets nothing else follow"
                     chain.step(step)
                 chain.give_out(branches, shapes)
             with code.block("except RecordError as error:"):
@@ -172,11 +168,7 @@ class Grouping:
         names += [*self.step.group_by, *self.step.results]
         if self.step.window is not None and self.step.window.allow_late_ms:
             names.append("revision")
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise PipelineFileError(
-                self.definition.path, f"the results have two fields '{doubled[0]}'", hint="rename one of them"
-            )
+        assert len(names) == len(set(names)), "the reader of files lets no two fields have one name"
         return {name: f"g{number}" for number, name in enumerate(names)}
 
     def _result_lines(self) -> list[str]:
@@ -197,9 +189,14 @@ class Grouping:
 
 @lru_cache(maxsize=4096)
 def time_text(time_ms: int) -> str:
-    """A time as ISO 8601 in UTC, with milliseconds only where there are some."""
+    """A time as ISO 8601 in UTC, with milliseconds only where there are some.
+
+    Raises `RecordError` for one that has no such text: a window of the last day of 9999 ends after it.
+    """
     from datetime import UTC, datetime, timedelta
 
+    if not MIN_MS <= time_ms <= MAX_MS:
+        raise RecordError("the window begins or ends outside of the years 1 to 9999")
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)
     spec = "milliseconds" if time_ms % 1000 else "seconds"
     return moment.replace(tzinfo=None).isoformat(timespec=spec) + "Z"
@@ -207,6 +204,3 @@ def time_text(time_ms: int) -> str:
 
 def _nothing(closed: Iterable[Closed], turn: Turn) -> None:
     raise AssertionError("the function was not written")
-
-
-Row = dict[str, Any]

@@ -176,7 +176,7 @@ class Program:
         if self.grouping is not None:
             given_out = self.grouping.windows.flush()
             # What comes later for these windows is late: it must not make a second one of the same time.
-            turn.closed_ms = max([turn.closed_ms, *(closed.end_ms for closed in given_out)])
+            turn.closed_ms = max(turn.closed_ms, self.grouping.windows.closed_ms)
             self.grouping.finish(given_out, turn)
 
     # -- writing --------------------------------------------------------------------------------------

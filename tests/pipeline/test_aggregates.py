@@ -113,6 +113,8 @@ def test_different_values_are_counted_as_json_tells_them_apart() -> None:
     assert 1 == of("count_distinct(x)", {"a": 1, "b": [1.0]}, {"b": [1], "a": 1.0})
     assert 3 == of("count_distinct(x)", [1, 2], [2, 1], "[1,2]")
     assert 2 == of("count_distinct(x)", 1e300, 0.5, 1e300)
+    assert 1 == of("count_distinct(x)", -(2**63), -(2.0**63))
+    assert 2 == of("count_distinct(x)", 2**63 - 1, 2.0**63)
 
 
 def test_a_value_nested_without_end_is_refused() -> None:
@@ -170,6 +172,22 @@ def test_a_group_keeps_no_more_values_than_its_limit(text: str) -> None:
     assert before == json.dumps(acc)
 
 
+@pytest.mark.parametrize("text", ["count_distinct(x)", "percentile(x, 0.5)", "collect(x)"])
+def test_sessions_that_keep_too_much_together_are_not_merged(text: str) -> None:
+    layout = plan(result=text)
+    half = VALUES_MAX // 2
+
+    def session(first: int, end: int) -> Any:
+        return taken(layout, [(number, {"x": number}) for number in range(first, end)])
+
+    one, other, more = session(0, half), session(half, VALUES_MAX), session(half, VALUES_MAX + 1)
+    results = layout.results(one)
+    assert layout.merged([one, other])
+    with pytest.raises(GroupTooLargeError):
+        layout.merged([one, more])
+    assert results == layout.results(one)
+
+
 def test_a_value_that_is_there_already_is_counted_in_a_full_group() -> None:
     assert VALUES_MAX == of("count_distinct(x)", *range(VALUES_MAX), 5)
 
@@ -220,6 +238,8 @@ def test_every_function_is_tried_here() -> None:
     [
         ("median(x)", "p.yaml:3:7: there is no aggregate 'median'; write percentile(x, 0.5)"),
         ("zzz(x)", "p.yaml:3:7: there is no aggregate 'zzz'; there are: count, sum, "),
+        ("COUNT(x)", "p.yaml:3:7: there is no aggregate 'COUNT'; did you mean 'count'?"),
+        ("MEDIAN(x)", "p.yaml:3:7: there is no aggregate 'MEDIAN'; write percentile(x, 0.5)"),
         ("summ(x)", "p.yaml:3:7: there is no aggregate 'summ'; did you mean 'sum'?"),
         ("sum", "p.yaml:3:7: 'sum' does not take 0 arguments; write sum(x)"),
         ("count(x, y)", "p.yaml:3:7: 'count' does not take 2 arguments; write count([x])"),
@@ -228,6 +248,11 @@ def test_every_function_is_tried_here() -> None:
         ("percentile(x, 95)", "p.yaml:3:7: in percentile(x, p), p is from 0 to 1; 0.95 is the 95th"),
         ("top_n(x, 3)", "p.yaml:1:1: n of top_n(n, x[, by]) is a number, written out"),
         ("top_n(0, x)", "p.yaml:3:7: in top_n(n, x[, by]), n is a whole number from 1 to 10000"),
+        pytest.param(
+            f"top_n({'9' * 400}, x)",
+            "p.yaml:3:7: in top_n(n, x[, by]), n is a whole number from 1 to 10000",
+            id="a number of 400 digits",
+        ),
         ("top_n(2.5, x)", "p.yaml:3:7: in top_n(n, x[, by]), n is a whole number from 1 to 10000"),
         ("collect(x, 10001)", "p.yaml:3:7: in collect(x[, limit]), limit is a whole number from 1 to 10000"),
     ],

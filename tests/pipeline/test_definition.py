@@ -28,6 +28,8 @@ from aegis_cli.pipeline.definition import (
     Time,
     Window,
 )
+from aegis_cli.pipeline.errors import ExpressionError
+from aegis_cli.pipeline.program import Program
 from aegis_cli.pipeline.reading import load, loads
 from aegis_cli.pipeline.reading.file import KEYS
 from tests.pipeline.definition_files import REFERENCE, SEED, reference_files
@@ -214,6 +216,8 @@ def test_steps_run_in_the_order_in_which_they_are_written() -> None:
         ("{tumbling: 1d, offset: -1h}", Window(kind="tumbling", size_ms=86_400_000, offset_ms=82_800_000)),
         ("{hopping: 10m, every: 1m}", Window(kind="hopping", size_ms=600_000, advance_ms=60_000)),
         ("{session: 20m}", Window(kind="session", size_ms=1_200_000)),
+        ("{session: 20m, max: 20m}", Window(kind="session", size_ms=1_200_000, max_ms=1_200_000)),
+        ("{hopping: 1s, every: 1ms}", Window(kind="hopping", size_ms=1000, advance_ms=1)),
         ("{session: 20m, max: 1h}", Window(kind="session", size_ms=1_200_000, max_ms=3_600_000)),
         ("{count: 100}", Window(kind="count", count=100)),
     ],
@@ -299,6 +303,31 @@ def test_an_expression_has_the_place_of_its_first_character(yaml: str, expected:
     (step,) = steps_of(yaml)
     assert isinstance(step, Filter)
     assert expected == step.condition
+
+
+@pytest.mark.parametrize(
+    ("yaml", "line", "column"),
+    [
+        ("filter: a and\n  lowr(b)", 3, 3),
+        ("filter: >\n   a and\n     b or\n   lowr(b)", 5, 4),
+        ("filter: |-\n  a and\n    lowr(b)", 4, 5),
+        ('filter: "a and\n\n   lowr(b)"', 4, 4),
+        ("filter: '  a and\n lowr(b)'", 3, 2),
+        ("filter: 'x == ''y'' and\n    lowr(b)'", 3, 5),
+        ('filter: "x == \\"y\\" and\n    lowr(b)"', 3, 5),
+        ('filter: "x == \\"\\t\\" and\n    lowr(b)"', 2, 23),
+        ("filter: a ==\n  a and\n  a and lowr(b)", 4, 9),
+        ("aggregate:\n  n: sum(a +\n    lowr(b))", 4, 5),
+        ("aggregate:\n  n: >\n   top_n(3, a,\n     é + lowr(b))", 5, 10),
+        ("aggregate: {n: 'sum(é + b +\n  lowr(b))'}", 3, 3),
+    ],
+)
+def test_a_mistake_in_an_expression_of_several_lines_is_named_with_its_own(
+    yaml: str, line: int, column: int
+) -> None:
+    with pytest.raises(ExpressionError, match="no function 'lowr'") as caught:
+        Program(read(f"source: in\n{yaml}\nsink: out\n"))
+    assert (line, column) == (caught.value.line, caught.value.column)
 
 
 @pytest.mark.parametrize(

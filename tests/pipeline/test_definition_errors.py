@@ -118,6 +118,20 @@ ENDPOINTS = [
         "rename it in a 'map'",
     ),
     ("source: a\nmap: {user: u}\nsink: {topic: b, key: usr}", 3, 7, "'usr', which is no field", "'user'?"),
+    (
+        "source: a\nbranches:\n  - sink: b\n  - {map: {u: v}, sink: {topic: c, key: v}}",
+        4,
+        25,
+        "'v', which is no field",
+        "there are: u",
+    ),
+    (
+        "source: a\ntime: t\nwindow: 5m\naggregate: {n: count}\nsink:\n  - b\n  - {topic: c, key: revision}",
+        7,
+        5,
+        "'revision', which is no field",
+        "window_start",
+    ),
     ("source: a\nsink: []", 2, 7, "'sink' is empty", "write sink:"),
     ("source: a\nbranches: [{filter: x}]", 2, 12, "a branch has no 'sink'", "branches:"),
     ("source: a\nbranches: [{time: x, sink: b}]", 2, 13, "a branch has no key 'time'", ""),
@@ -139,6 +153,8 @@ STEPS = [
     (f"{ENDS}flat_map: {{items: a}}", 3, 11, "'flat_map' has no 'as'", "as: line"),
     (f"{ENDS}flat_map: {{items: a, as: if}}", 3, 26, "'as' cannot be 'if'", "letters"),
     (f"{ENDS}flat_map: {{items: a, as: null}}", 3, 26, "'as' cannot be 'null'", "letters"),
+    (f"{ENDS}map: {{a: f(b, '%F'), c: d}}", 3, 10, "'f(b' is cut off at the comma", '"double quotes"'),
+    (f"{ENDS}map: {{a: f(b, c, d)}}", 3, 10, "'f(b' is cut off at the comma", '"double quotes"'),
     (f"{ENDS}time: {{watermark: 1s}}", 3, 7, "'time' has no 'field'", "field: created_at"),
     (f"{ENDS}time: {{field: t, watermark: 10}}", 3, 29, "no duration: '10'", "ms, s, m"),
     (f"{ENDS}time: {{field: t, watermark: forever}}", 3, 29, "must have an end", "10s"),
@@ -353,3 +369,8 @@ def test_a_name_that_is_taken_from_the_file_is_checked() -> None:
         loads(ENDS, path="dir/my file.yaml")
     assert "'my file' cannot be a pipeline's name" in str(caught.value)
     assert "write name: NAME" in caught.value.hint
+
+
+def test_a_file_is_nested_so_deep_and_no_deeper() -> None:
+    assert "must be a" in refused(f"source: {'[' * 19}a{']' * 19}\nsink: out").reason
+    assert "nested more than 20 deep" in refused(f"source: {'[' * 20}a{']' * 20}\nsink: out").reason

@@ -32,3 +32,38 @@ def test_a_window_is_told_with_its_durations_as_they_are_written(window: str, to
 def test_how_long_records_are_remembered_is_told() -> None:
     found = steps("source: a\ntime: {field: at, watermark: 0}\ndedup: {key: id, within: 36h}\nsink: b\n")
     assert "id within 1d12h" == found["dedup"]
+
+
+# -- a partition that a step leaves without any time ----------------------------------------------------
+
+COUNTED = "window: 5m\naggregate: {n: count()}\nsink: out\n"
+
+
+def notes(text: str) -> list[str]:
+    """The lines that belong to no step."""
+    steps = explanation(Program(loads(text + COUNTED, path="p.yaml"))).steps
+    return [line for kind, line in steps if not kind]
+
+
+@pytest.mark.parametrize("step", ["filter: a > 1", "flat_map: {items: a, as: b}"])
+def test_a_step_that_drops_records_before_their_time_is_warned_of(step: str) -> None:
+    name = step.partition(":")[0]
+    assert [
+        f"a partition of which '{name}' lets nothing through holds the watermark back; "
+        f"write 'time' before '{name}', or give it 'idle'"
+    ] == notes(f"source: in\n{step}\ntime: t\n")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "source: in\ntime: t\nfilter: a > 1\n",
+        "source: in\nmap: {t: t}\ntime: t\n",
+        "source: in\nfilter: a > 1\ntime: {field: t, idle: 1m}\n",
+        "source: in\nfilter: a > 1\ntime: {processing: true}\n",
+        "source: '-'\nfilter: a > 1\ntime: t\n",
+        "source: {file: a.jsonl}\nfilter: a > 1\ntime: t\n",
+    ],
+)
+def test_where_no_partition_can_hold_anything_back_there_is_no_warning(head: str) -> None:
+    assert [] == notes(head)

@@ -9,6 +9,12 @@ from collections import Counter
 
 from tests.pipeline.auction_house import House
 
+HIGHEST_BIDS = """
+    select auction, bidder, price, seq from bids b where price = (
+        select max(price) from bids c where c.date_time // 10000 = b.date_time // 10000
+    )
+"""
+
 
 def test_q3_says_who_sells_in_three_states(house: House) -> None:
     # An auction comes after its seller, so a table of persons has whom a join of streams would wait for.
@@ -144,14 +150,7 @@ def test_q7_finds_the_highest_bids_of_each_ten_seconds(house: House) -> None:
         sink: q7
         """,
     )
-    expected = house.sql(
-        """
-        select auction, bidder, price, seq from bids b where price = (
-            select max(price) from bids c where c.date_time // 10000 = b.date_time // 10000
-        )
-        """
-    )
-    assert expected == house.found("q7", "auction", "bidder", "price", "seq")
+    assert house.sql(HIGHEST_BIDS) == house.found("q7", "auction", "bidder", "price", "seq")
 
 
 def test_q8_finds_who_came_and_offered_something_within_the_same_ten_seconds(house: House) -> None:
@@ -225,14 +224,7 @@ def test_q7_as_a_join_of_bids_with_the_highest_price_of_their_window(house: Hous
             sink: q7
         """,
     )
-    expected = house.sql(
-        """
-        select auction, bidder, price, seq from bids b where price = (
-            select max(price) from bids c where c.date_time // 10000 = b.date_time // 10000
-        )
-        """
-    )
-    assert expected == house.found("q7", "auction", "bidder", "price", "seq")
+    assert house.sql(HIGHEST_BIDS) == house.found("q7", "auction", "bidder", "price", "seq")
 
 
 def test_q8_as_a_join_of_streams(house: House) -> None:

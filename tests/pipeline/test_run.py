@@ -68,6 +68,37 @@ def test_a_second_flush_with_nothing_new_changes_nothing(runs: Runs) -> None:
     assert (1, []) == verified(runs, COUNTED)
 
 
+LATE = """
+source: a
+time: at
+window: WINDOW
+allow_late: LATE
+late: {to: late}
+aggregate: {n: count()}
+map: {n: n, revision: REVISION}
+sink: b
+"""
+
+
+@pytest.mark.parametrize("window", ["10s", "{hopping: 10s, every: 10s}", "{session: 10s}"])
+@pytest.mark.parametrize("late", ["0s", "1h"])
+def test_what_comes_after_a_flush_makes_no_second_window_of_the_same_time(
+    runs: Runs, window: str, late: str
+) -> None:
+    text = LATE.replace("WINDOW", window).replace("LATE", late)
+    text = text.replace("REVISION", "revision" if late == "1h" else "0")
+    runs.topic("late")
+    runs.publish("a", [{"at": 0}])
+    runs.run(text)
+    runs.publish("a", [{"at": 0}])
+    runs.run(text)
+    runs.publish("a", [{"at": 9000}, {"at": 0}])
+    runs.run(text)
+    first = [(1, 0), *([(2, 1)] if late == "1h" else [])]
+    assert [*first, (1, 0)] == runs.columns("b", "n", "revision")
+    assert ([{"at": 0}] * (2 if late == "0s" else 1)) == runs.rows("late")
+
+
 @pytest.mark.parametrize(
     ("time", "word"), [("{processing: true}", "processing"), ("{field: at, idle: 1m}", "idle")]
 )

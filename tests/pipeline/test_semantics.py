@@ -191,6 +191,13 @@ def test_sessions_of_different_keys_do_not_merge(runs: Runs) -> None:
     assert [(5, 15, "b", 1), (0, 19, "a", 2), (30, 40, "b", 1)] == counted(runs)
 
 
+def test_of_equal_records_of_merged_sessions_those_of_the_earlier_come_first(runs: Runs) -> None:
+    runs.publish("in", seconds((20, "k", "later"), (0, "k", "earlier"), (10, "k", "between")))
+    head = "source: in\ntime: {field: at, watermark: 1h}\nwindow: {session: 10s}\n"
+    runs.run(head + "aggregate: {top: 'top_n(3, value, 1)'}\nsink: out\n")
+    assert [(["earlier", "later", "between"],)] == runs.columns("out", "top")
+
+
 def test_aggregates_of_a_merged_session_are_those_of_its_records_by_time(runs: Runs) -> None:
     runs.publish("in", seconds((20, "k", 4), (0, "k", 1), (21, "k", None), (10, "k", 2), (1, "k", 8)))
     runs.run(
@@ -257,6 +264,36 @@ def test_windows_before_1970_begin_at_or_before_their_records(runs: Runs) -> Non
     assert [(-20, -10, "k", 1), (-10, 0, "k", 2), (0, 10, "k", 1)] == counted(runs)
 
 
+@pytest.mark.parametrize(
+    ("window", "time", "starts"),
+    [
+        ("{tumbling: 1d}", "9999-12-30T12:00:00Z", ["9999-12-30T00:00:00Z"]),
+        ("{tumbling: 1d}", "9999-12-31", []),
+        ("{tumbling: 10d, offset: 1d}", "0001-01-01", []),
+        ("{session: 1h}", "9999-12-31T23:30:00Z", []),
+        ("{hopping: 2d, every: 1d}", "9999-12-30T12:00:00Z", ["9999-12-29T00:00:00Z"]),
+        ("{hopping: 2d, every: 1d}", "0001-01-01", ["0001-01-01T00:00:00Z"]),
+    ],
+)
+def test_the_result_of_a_window_that_leaves_the_years_of_texts_is_refused(
+    runs: Runs, window: str, time: str, starts: list[str]
+) -> None:
+    runs.publish("in", [{"at": time}])
+    steps = f"time: at\nwindow: {window}\naggregate: {{n: count()}}\n"
+    account = runs.run(f"source: in\n{steps}on_error: drop\nsink: out\n")
+    assert starts == [row["window_start"] for row in runs.rows("out")]
+    assert account.results == account.results_dead + len(starts)
+
+
+def test_a_record_that_one_of_its_windows_refuses_is_in_none_of_them(runs: Runs) -> None:
+    runs.publish("in", seconds((25, "k", "text"), (15, "k", 1), (5, "k", 2)))
+    head = "source: in\ntime: {field: at, watermark: 1h}\nwindow: {hopping: 20s, every: 10s}\n"
+    text = head + "aggregate: {n: count(), least: min(value)}\non_error: {to: dead}\nsink: out\n"
+    account = runs.run(text)
+    assert [(1, 2), (1, 2), (1, "text"), (1, "text")] == runs.columns("out", "n", "least")
+    assert ([15], 1) == ([row["at"] for row in runs.rows("dead")], account.dead)
+
+
 def test_hopping_windows_with_an_offset_and_negative_times(runs: Runs) -> None:
     runs.publish("in", seconds((-7, "k", 0), (4, "k", 0)))
     runs.run(counts("{hopping: 10s, every: 5s, offset: 3s}"))
@@ -267,6 +304,12 @@ def test_hopping_windows_whose_length_is_no_multiple_of_their_step(runs: Runs) -
     runs.publish("in", seconds((0, "k", 0), (7, "k", 0)))
     runs.run(counts("{hopping: 10s, every: 4s}"))
     assert [(-8, 2, "k", 1), (-4, 6, "k", 1), (0, 10, "k", 2), (4, 14, "k", 1)] == counted(runs)
+
+
+def test_in_an_aggregate_the_name_of_a_group_means_the_group(runs: Runs) -> None:
+    runs.publish("in", [{"v": 1.5, "w": 1}, {"v": 1.75, "w": 3}])
+    runs.run("source: in\ngroup_by: {v: floor(v)}\naggregate: {sum: sum(v), other: sum(w)}\nsink: out\n")
+    assert [(1, 1, 1), (1, 2, 4)] == runs.columns("out", "v", "sum", "other")
 
 
 def test_windows_come_out_by_end_and_then_by_start_and_key(runs: Runs) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from aegis_cli.pipeline.errors import RecordRefusedError
+from aegis_cli.pipeline.event_time import MIN_MS
+from aegis_cli.pipeline_progress import time_or_dash
 from tests.pipeline.runs import Runs, seconds
 
 # Whole results of windows of ten seconds; a record may be five seconds out of order.
@@ -297,3 +299,7 @@ def test_a_record_without_a_time_stops_the_pipeline_drops_or_goes_aside(runs: Ru
     assert 1 == runs.run(TUMBLING + "on_error: {to: dead}\n", name="puts-aside").dead
     assert [{"at": at, "key": "a", "value": 2}] == runs.rows("dead")
     assert [(0, "a", 1, 1)] * 2 == out(runs)
+
+
+def test_a_watermark_before_the_year_1_is_shown_as_its_beginning() -> None:
+    assert ("0001-01-01T00:00:00Z", "-") == (time_or_dash(MIN_MS - 10_000), time_or_dash(None))

@@ -10,6 +10,7 @@ import pytest
 from aegis_cli.pipeline.definition import Window
 from aegis_cli.pipeline.errors import StateTooLargeError
 from aegis_cli.pipeline.windows.hopping import HoppingWindows
+from aegis_cli.pipeline.windows.key import key_of
 from aegis_cli.pipeline.windows.kinds import WINDOW_KINDS, open_windows
 from aegis_cli.pipeline.windows.tumbling import TumblingWindows
 from aegis_cli.pipeline.windows.windows import FOREVER_MS
@@ -170,6 +171,12 @@ def test_groups_of_one_window_come_out_in_order_of_null_booleans_numbers_and_tex
     assert [None, False, True, -1, 1.5, 2, 10, "10", "B", "b"] == [out[2][0] for out in run.out]
 
 
+def test_a_float_that_is_a_whole_number_of_64_bits_is_shown_as_that() -> None:
+    for value, shown in [(-(2.0**63), -(2**63)), (2.0**63, 2.0**63), (-0.0, 0), (1.5, 1.5)]:
+        (part,) = key_of([value])
+        assert (shown, type(shown)) == (part, type(part))
+
+
 def test_one_and_true_and_the_text_are_three_groups_but_one_point_zero_is_one() -> None:
     run = feed(tumbling(10), *[Record(1, key, 1) for key in [1, True, "1", 1.0, "true"]])
     run.restart(0, whole=True)
@@ -224,11 +231,15 @@ def test_hopping_windows_with_gaps_or_without_end_are_refused(advance_ms: int) -
 
 
 @pytest.mark.parametrize("kind", WINDOW_KINDS)
-def test_flushed_windows_leave_nothing_behind(kind: str) -> None:
-    run = run_of(Window(kind=kind, size_ms=10, advance_ms=5, count=5, allow_late_ms=100 * (kind != "count")))
+@pytest.mark.parametrize("allow_late_ms", [0, 100])
+def test_flushed_windows_leave_nothing_behind_once_nothing_can_be_late(kind: str, allow_late_ms: int) -> None:
+    run = run_of(Window(kind=kind, size_ms=10, advance_ms=5, count=5, allow_late_ms=allow_late_ms))
     feed(run, *at(1, 3, 30), *at(2, key=True))
     run.commit()
     run.flush()
+    if allow_late_ms and kind != "count":
+        assert 0 < run.store.open
+        run.close(1000)
     assert 0 == run.store.open
     assert FOREVER_MS == run.store.next_end_ms
     run.commit()
@@ -301,3 +312,12 @@ def test_a_window_made_for_a_refused_record_is_gone_and_an_older_one_stays() -> 
     store.undo()
     assert {(10, "a"): kept} == store.groups
     assert [(10, 20)] == [(closed.start_ms, closed.end_ms) for closed in store.flush()]
+
+
+def test_hopping_windows_remember_nothing_of_those_that_are_closed() -> None:
+    store = HoppingWindows(LAYOUT, size_ms=10, advance_ms=5, pipeline="p")
+    for number in range(1000):
+        for acc in store.find(number * 10, ("a",), number * 10 - 20):
+            store.touch(acc[0])
+        store.close(number * 10 - 10)
+    assert len(store._found) < 10 > store.open

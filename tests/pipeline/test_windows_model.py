@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from aegis_cli.pipeline.windows.hopping import HoppingWindows
 from aegis_cli.pipeline.windows.session import SessionWindows
 from aegis_cli.pipeline.windows.tumbling import TumblingWindows
+from aegis_cli.pipeline.windows.windows import FOREVER_MS, NEVER_MS
 from tests.pipeline.window_model import (
     LAYOUT,
     AlignedModel,
@@ -42,32 +43,49 @@ FEW_KEYS = st.lists(
 BOUNDS = st.integers(0, 40)
 # What happens between records: nothing, needless calls, commits, restarts.
 DRIVE = st.lists(
-    st.sampled_from(["", "", "close", "close earlier", "commit", "restart", "restart whole", "refuse"]),
+    st.sampled_from(
+        ["", "", "close", "close earlier", "commit", "restart", "restart whole", "refuse", "flush"]
+    ),
     min_size=41,
     max_size=41,
 )
 
 
+def after_flush(moment: Moment, flushed_ms: int) -> Moment:
+    """The moment of a record, where all is closed that a flush gave out."""
+    return Moment(max(moment.closed_ms, flushed_ms), max(moment.low_ms, flushed_ms))
+
+
 def model_run(
-    model: AlignedModel | SessionModel, records: list[Record], at: list[Moment]
+    model: AlignedModel | SessionModel, records: list[Record], at: list[Moment], drive: list[str]
 ) -> tuple[list[Out], list[Record]]:
     out: list[Out] = []
     late: list[Record] = []
-    for record, moment in zip(records, at, strict=True):
+    flushed_ms = NEVER_MS
+    for record, moment, event in zip(records, at, drive, strict=False):
+        moment = after_flush(moment, flushed_ms)
         given_out = model.take(record, moment)
         if given_out is None:
             late.append(record)
         else:
             out += given_out
         out += model.close(moment.low_ms)
+        if event == "flush":
+            out += model.flush()
+            flushed_ms = model.low_ms
     return out + model.flush(), late
 
 
 def store_run(make: Callable[[], Any], records: list[Record], at: list[Moment], drive: list[str]) -> Run:
     run = Run(make)
+    flushed_ms = NEVER_MS
     for record, moment, event in zip(records, at, drive, strict=False):
+        moment = after_flush(moment, flushed_ms)
         run.take(record, moment)
-        if event.startswith("close"):
+        if event == "flush":
+            run.flush()
+            flushed_ms = run.store.closed_ms
+        elif event.startswith("close"):
             run.close(moment.low_ms - (7 if event == "close earlier" else 0))
         elif event == "refuse":
             run.refuse_before()
@@ -76,6 +94,7 @@ def store_run(make: Callable[[], Any], records: list[Record], at: list[Moment], 
         elif event:
             run.restart(moment.low_ms, whole=event == "restart whole")
     run.flush()
+    run.close(FOREVER_MS - 1)
     assert 0 == run.store.open
     return run
 
@@ -88,7 +107,7 @@ def assert_same(
     drive: list[str],
 ) -> None:
     at = moments(records, bound_ms=bound_ms)
-    out, late = model_run(model, records, at)
+    out, late = model_run(model, records, at, drive)
     run = store_run(make, records, at, drive)
     assert out == run.out
     assert late == run.late

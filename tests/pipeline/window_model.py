@@ -113,7 +113,7 @@ class AlignedModel:
         return self._give(name for name in ended if name not in self.revisions)
 
     def flush(self) -> list[Out]:
-        return self._give(name for name in self.windows if name not in self.revisions)
+        return self.close(max((start + self.size_ms for start, _, _ in self.windows), default=NEVER_MS))
 
     def _give(self, names: Any) -> list[Out]:
         given = []
@@ -186,7 +186,8 @@ class SessionModel:
         return given
 
     def flush(self) -> list[Out]:
-        return self._give([each for each in self.sessions if each.is_due])
+        ends = [self._bounds(each.records)[1] for each in self.sessions if each.is_due]
+        return self.close(max(ends) + 1) if ends else []
 
     def _give(self, due: list[Session]) -> list[Out]:
         given = []

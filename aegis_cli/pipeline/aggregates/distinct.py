@@ -9,14 +9,10 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from aegis_cli.pipeline.aggregates.function import Accumulator, Place
 from aegis_cli.pipeline.aggregates.holder import check_lines, update_lines
 from aegis_cli.pipeline.aggregates.limit import VALUES_MAX, check_room
-from aegis_cli.pipeline.errors import RecordError
-
-_DEPTH_MAX = 100
+from aegis_cli.pipeline.canonical import canonical_json
 
 
 def canonical(value: Any) -> str:
@@ -26,20 +22,7 @@ def canonical(value: Any) -> str:
         return f"'{value}"
     if type(value) is int:
         return str(value)
-    return msgspec.json.encode(_normal(value, _DEPTH_MAX), order="sorted").decode()
-
-
-def _normal(value: Any, depth: int) -> Any:
-    """The value with floating-point numbers as integers where they are such."""
-    if depth == 0:
-        raise RecordError("count_distinct takes no value that is nested so deep")
-    if type(value) is float:
-        return int(value) if value.is_integer() and abs(value) < 1 << 63 else value
-    if type(value) is list:
-        return [_normal(item, depth - 1) for item in value]
-    if type(value) is dict:
-        return {name: _normal(item, depth - 1) for name, item in value.items()}
-    return value
+    return canonical_json(value)
 
 
 @dataclass(frozen=True, slots=True)

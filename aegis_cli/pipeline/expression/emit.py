@@ -121,11 +121,9 @@ class _Emitter:
         return self.emitters[type(node)](node)
 
     def literal(self, node: Literal) -> Emitted:
-        source = repr(node.value)
-        if source.startswith("-"):
-            source = f"({source})"
+        # A minus binds stronger than anything that is written around it here, so that it needs no brackets.
         kind = _KINDS_OF_LITERALS[type(node.value)]
-        return Emitted(source, kind, nullable=node.value is None, simple=True, literal=node)
+        return Emitted(repr(node.value), kind, nullable=node.value is None, simple=True, literal=node)
 
     def name(self, node: Name) -> Emitted:
         source = self.names.get(node.name)

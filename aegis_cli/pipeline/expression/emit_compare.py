@@ -70,11 +70,7 @@ def _both_kinds(value: Scalar) -> tuple[str, str]:
         whole = int(value)
     elif type(value) is int and -(2**53) <= value <= 2**53:
         point = float(value)
-    return _in_brackets(whole), _in_brackets(point)
-
-
-def _in_brackets(value: Scalar) -> str:
-    return f"({value!r})" if repr(value).startswith("-") else repr(value)
+    return repr(whole), repr(point)
 
 
 def certain(operator: str, left: Emitted, right: Emitted) -> tuple[str, Emitted] | None:

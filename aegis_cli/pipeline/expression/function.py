@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from aegis_cli.pipeline.errors import RecordError
-from aegis_cli.pipeline.expression.values import kind_name
+from aegis_cli.pipeline.expression.values import FLOAT_NAME, kind_name
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 
@@ -55,6 +55,12 @@ class Parameter(Struct, frozen=True):
     def takes(self, value: object) -> bool:
         """Whether a value is of its kind; null always is."""
         return value is None or type(value) in _TYPES[self.kind][0]
+
+    def refusal(self, function: str, value: object) -> str:
+        """What is wrong with a value that it does not take."""
+        # A float is a number too, and its value may be whole: 2.0 is no 2 here.
+        shown = FLOAT_NAME if self.kind == "int" and type(value) is float else kind_name(value)
+        return f"{function} needs {self.wanted}, not {shown}"
 
 
 class Function(Struct, frozen=True):
@@ -132,5 +138,5 @@ class Family:
         for position, value in enumerate(arguments):
             parameter = function.parameter(position)
             if parameter.prepare is None and not parameter.takes(value):
-                raise RecordError(f"{name} needs {parameter.wanted}, not {kind_name(value)}")
+                raise RecordError(parameter.refusal(name, value))
         raise RecordError(f"{name} cannot be used on {' and '.join(map(kind_name, arguments))}")

@@ -40,7 +40,7 @@ from aegis_cli.pipeline.expression.tree import (
     error_at,
     walk,
 )
-from aegis_cli.pipeline.expression.values import INT_MAX, INT_MIN, kind_name
+from aegis_cli.pipeline.expression.values import INT_MAX, INT_MIN
 
 NODES_MAX = 1000
 
@@ -65,6 +65,14 @@ _REFUSED: dict[type[ast.AST], tuple[str, str]] = {
     ast.Tuple: ("values in a row", "write a list in square brackets: [a, b]"),
     ast.Starred: ("'*' before a value", "write each argument"),
     ast.Slice: ("a part by ':'", "write substr(text, start, length)"),
+}
+# What Python and SQL call a function that has another name here, and is like none.
+_ELSEWHERE = {
+    "str": "text",
+    "string": "text",
+    "size": "length",
+    "nvl": "coalesce",
+    "date_format": "format_time",
 }
 
 
@@ -180,7 +188,7 @@ class _Reader:
         of = self.read(node.value)
         index = self.read(node.slice)
         if isinstance(index, Literal) and type(index.value) not in (int, str):
-            raise self.error(index.place, "an index is a number or a text")
+            raise self.error(index.place, "an index is a whole number or a text")
         return Item(of, index, self.place(node))
 
     def list_of(self, node: ast.List | ast.Tuple) -> Node:
@@ -297,7 +305,7 @@ class _Reader:
                     raise self.error(argument.place, f"{function.name}: {error}") from None
                 argument = Prepared(value, argument.value, argument.place)
             elif isinstance(argument, Literal) and not parameter.takes(argument.value):
-                reason = f"{function.name} needs {parameter.wanted}, not {kind_name(argument.value)}"
+                reason = parameter.refusal(function.name, argument.value)
                 raise self.error(argument.place, reason, f"it is {function.signature}")
             made.append(argument)
         if function.check is not None:
@@ -352,6 +360,8 @@ def _function_hint(name: str) -> str:
         return "aggregates stand under 'aggregate'"
     if name in ("now", "random", "uuid", "current_timestamp"):
         return "expressions give the same result whenever they run"
+    if name.lower() in _ELSEWHERE:
+        return f"write {FUNCTIONS[_ELSEWHERE[name.lower()]].signature}"
     import difflib
 
     near = difflib.get_close_matches(name.lower(), FUNCTIONS, 1, 0.6)

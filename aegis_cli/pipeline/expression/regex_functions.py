@@ -5,6 +5,7 @@ Patterns are literals and compiled while the pipeline is checked, so that a mist
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from aegis_cli.pipeline.errors import RecordError
@@ -12,8 +13,14 @@ from aegis_cli.pipeline.expression.function import Family
 from aegis_cli.pipeline.expression.values import TEXT_MAX, kind_name
 
 family = Family()
+# No value of an expression, which are of 64 bits.
+_NOT_GIVEN = 1 << 64
 # How much memory one compiled pattern may take.
 _PATTERN_BYTES = 4 * 1024 * 1024
+# Each group is followed at each character of the text.
+_GROUPS_MAX = 40
+# What stands for one byte, behind what only looks like it.
+_BYTE = re.compile(r"(?:[^\\]|\\[^CQ]|\\Q(?s:.*?)(?:\\E|\Z))*+\\C")
 
 
 def _compile(pattern: object, *, captures: bool) -> Any:
@@ -21,16 +28,22 @@ def _compile(pattern: object, *, captures: bool) -> Any:
 
     if not isinstance(pattern, str):
         raise ValueError(f"a pattern is a text, not {kind_name(pattern)}")
+    if _BYTE.match(pattern):
+        raise ValueError(r"the pattern cannot be used: \C would cut characters apart; write '.'")
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _PATTERN_BYTES
     options.never_capture = not captures
     try:
-        return re2.compile(pattern, options)
+        compiled = re2.compile(pattern, options)
     except re2.error as error:
         reason = error.args[0] if error.args else "it cannot be read"
         shown = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         raise ValueError(f"the pattern cannot be used: {shown}") from None
+    if captures and compiled.groups > _GROUPS_MAX:
+        reason = f"the pattern has {compiled.groups} groups, and {_GROUPS_MAX} are allowed"
+        raise ValueError(f"{reason}; write (?:...) where none is needed")
+    return compiled
 
 
 def _test_pattern(pattern: object) -> Any:
@@ -90,11 +103,11 @@ def matches(text: Any, pattern: Any) -> Any:
     prepare={"pattern": _capture_pattern},
     check=_check_group,
 )
-def regex_extract(text: Any, pattern: Any, group: Any = -1) -> Any:
+def regex_extract(text: Any, pattern: Any, group: Any = _NOT_GIVEN) -> Any:
     """What a group of the pattern matched, null if nothing did; the first group, or all if there is none."""
     if type(text) is not str or type(group) is not int:
         return family.refuse("regex_extract", text, pattern, group)
-    if group == -1:
+    if group == _NOT_GIVEN:
         group = min(pattern.groups, 1)
     if not 0 <= group <= pattern.groups:
         raise RecordError(f"the pattern of regex_extract has no group {group}")
@@ -117,14 +130,15 @@ def regex_replace(text: Any, pattern: Any, replacement: Any) -> Any:
     added = 0
     end = 0
     for match in pattern.finditer(text):
-        made = "".join([piece if type(piece) is str else match.group(piece) or "" for piece in replacement])
-        pieces += (text[end : match.start()], made)
+        made = [piece if type(piece) is str else match.group(piece) or "" for piece in replacement]
+        pieces.append(text[end : match.start()])
+        pieces += made
         end = match.end()
-        added += len(made)
+        added += sum(map(len, made))
         if added > TEXT_MAX:
             break
     pieces.append(text[end:])
-    result = "".join(pieces)
-    if added > TEXT_MAX or len(result) > max(TEXT_MAX, len(text)):
+    # Before they are joined: a replacement can name a long group many times.
+    if added > TEXT_MAX or sum(map(len, pieces)) > max(TEXT_MAX, len(text)):
         raise RecordError(f"the result of regex_replace is longer than {TEXT_MAX} characters")
-    return result
+    return "".join(pieces)

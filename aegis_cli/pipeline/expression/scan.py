@@ -183,8 +183,8 @@ class _Scan:
             raise self.error(word.place + bad.start(1), f"'{bad[1]}' means nothing in a text", hint)
 
     def check_number(self, word: Word, end: int) -> None:
-        following = self.text[end : end + 1]
-        if following == "_" or following.isalnum():
+        # An underscore was taken for a part of the number.
+        if self.text[end : end + 1].isalnum():
             raise self.error(
                 word.place, "a number runs into a name", "write a space, or a quote around a text"
             )

@@ -10,18 +10,25 @@ from aegis_cli.pipeline.expression.values import TEXT_MAX, bounded
 
 family = Family()
 _TO_THE_END = TEXT_MAX * 1024
+# So many texts may be joined before it is known that the result is too long.
+_FEW = 10
+
+
+def _cased(name: str, text: str, made: str) -> str:
+    """What a text became; a few characters become two or three."""
+    return made if len(made) <= len(text) else bounded(made, name)
 
 
 @family.function("lower(text: text) -> text", ('lower("Ab")', '"ab"'))
 def lower(text: Any) -> Any:
     """The text in lower case."""
-    return text.lower() if type(text) is str else family.refuse("lower", text)
+    return _cased("lower", text, text.lower()) if type(text) is str else family.refuse("lower", text)
 
 
 @family.function("upper(text: text) -> text", ('upper("Ab")', '"AB"'))
 def upper(text: Any) -> Any:
     """The text in upper case."""
-    return text.upper() if type(text) is str else family.refuse("upper", text)
+    return _cased("upper", text, text.upper()) if type(text) is str else family.refuse("upper", text)
 
 
 @family.function("trim(text: text) -> text", ('trim("  a b ")', '"a b"'))
@@ -120,6 +127,8 @@ def concat(*texts: Any) -> Any:
     for text in texts:
         if type(text) is not str:
             return family.refuse("concat", *texts)
+    if len(texts) > _FEW and sum(map(len, texts)) > TEXT_MAX:
+        raise RecordError(f"the result of concat is longer than {TEXT_MAX} characters")
     return bounded("".join(texts), "concat")
 
 

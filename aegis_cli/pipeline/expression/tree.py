@@ -178,14 +178,9 @@ class Expression(Struct, frozen=True):
 
 
 def error_at(text: Text, path: str, place: int, reason: str, *, hint: str = "") -> ExpressionError:
-    """An error at a place in the file.
-
-    Lines after the first of a text are taken to begin at the column at which the first does, as they do in a
-    block of YAML.
-    """
-    before = text.text[:place].split("\n")
-    line = text.line + len(before) - 1
-    return ExpressionError(path, reason, line=line, column=text.column + len(before[-1]), hint=hint)
+    """An error at a place in the file."""
+    line, column = text.place(place)
+    return ExpressionError(path, reason, line=line, column=column, hint=hint)
 
 
 def children(node: Node) -> tuple[Node, ...]:

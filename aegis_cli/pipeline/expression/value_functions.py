@@ -8,13 +8,15 @@ from typing import Any
 
 import msgspec
 
+from aegis_cli.pipeline.canonical import canonical_json
 from aegis_cli.pipeline.errors import RecordError
 from aegis_cli.pipeline.expression.function import Family
 from aegis_cli.pipeline.expression.values import KINDS, bounded, checked, kind_name, same
 from storage.nesting import MAX_NESTING, is_deeper
 
 family = Family()
-_INT = re.compile(r"[+-]?[0-9]{1,19}")
+_INT = re.compile(r"([+-]?)0*([0-9]{1,19})")
+_INT_USUAL = 20
 _FLOAT = re.compile(r"[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
 _WORDS = {"true": True, "false": False}
 _encode = msgspec.json.Encoder().encode
@@ -53,9 +55,11 @@ def to_int(value: Any) -> Any:
     if kind is float:
         return checked(int(value), "int")
     if kind is str:
-        if _INT.fullmatch(value) is None:
+        match = _INT.fullmatch(value)
+        if match is None:
             raise RecordError(f"{_shown(value)} is no whole number of 64 bits")
-        return checked(int(value), "int")
+        # Python reads no more than some thousand digits, also where they are zeros.
+        return checked(int(value if len(value) <= _INT_USUAL else match[1] + match[2]), "int")
     if kind is bool:
         return int(value)
     return _no_conversion("int", value)
@@ -190,14 +194,12 @@ def crc32(text: Any) -> Any:
 
 @family.function("hash_bucket(value: any, buckets: int) -> number", ('hash_bucket("a", 8)', "3"))
 def hash_bucket(value: Any, buckets: Any) -> Any:
-    """A number from 0 to `buckets` - 1 that depends on the value only: CRC-32 of a text or a value's JSON."""
+    """A number from 0 to `buckets` - 1, the same for equal values: CRC-32 of a text, or of a value's JSON."""
     from zlib import crc32 as checksum
 
     if value is None or type(buckets) is not int:
         return family.refuse("hash_bucket", value, buckets)
     if buckets < 1:
         raise RecordError("hash_bucket needs at least one bucket")
-    if type(value) is float and value.is_integer():
-        # What is equal must fall into the same bucket.
-        value = int(value)
-    return checksum(to_text(value).encode()) % buckets
+    text = value if type(value) is str else canonical_json(value)
+    return checksum(text.encode()) % buckets

@@ -27,6 +27,9 @@ KINDS: dict[type, str] = {
 }
 _ARTICLES = {"null": "null", "int": "a number", "float": "a number", "object": "an object"}
 
+FLOAT_NAME = "a number with a point"
+"""What a float is called where only a whole number is taken."""
+
 
 def kind_name(value: object) -> str:
     """What a value is, as a message says it: 'a text', 'a number', 'null'."""
@@ -170,7 +173,8 @@ def item(of: Any, index: Any) -> Any:
     if kind is str:
         return of.get(index) if type(of) is dict else None
     if kind is not int:
-        raise RecordError(f"an index is a number without a fraction, or a text, not {kind_name(index)}")
+        shown = FLOAT_NAME if kind is float else kind_name(index)
+        raise RecordError(f"an index is a whole number or a text, not {shown}")
     if type(of) is not list and type(of) is not str:
         return None
     return of[index] if -len(of) <= index < len(of) else None

@@ -24,6 +24,14 @@ PARTS = ("group_by", "window", "allow_late", "late")
 # What a window's results carry besides the group and the aggregates.
 WINDOW_FIELDS = ("window_start", "window_end", "revision")
 
+
+def window_fields(window: Window | None) -> tuple[str, ...]:
+    """Those that the results of this window carry: a revision only where a window can be given out anew."""
+    if window is None:
+        return ()
+    return WINDOW_FIELDS if window.allow_late_ms else WINDOW_FIELDS[:2]
+
+
 _READERS: dict[str, Callable[[Node], Step]] = {
     "filter": steps.filter_,
     "map": steps.map_,

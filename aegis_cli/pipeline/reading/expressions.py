@@ -38,7 +38,8 @@ def expression(node: Node, *, what: str, example: str) -> Text:
         raise node.place.error(f"{what} holds a control character", "write it as an escape in a literal")
     blanks = node.text[: len(node.text) - len(node.text.lstrip())]
     column = node.place.column + (0 if "\n" in blanks else len(blanks))
-    found = Text(stripped, node.place.line, column)
+    lines = tuple((at - len(blanks), line, column) for at, line, column in node.lines)
+    found = Text(stripped, node.place.line, column, lines)
     _refuse_operators(found, node)
     return found
 
@@ -55,7 +56,7 @@ def expressions(node: Node, *, what: str, example: str) -> dict[str, Text]:
 def _refuse_operators(text: Text, node: ScalarNode) -> None:
     bare = _LITERAL.sub(_blank, text.text)
     if match := _OPERATOR.search(bare):
-        place = _inside(text, node.place.path, match.start())
+        place = Place(node.place.path, *text.place(match.start()))
         raise place.error(f"{match.group()!r} is no operator here", f"write {_WORD_OF[match.group()]!r}")
     if not node.plain or _is_closed(bare):
         return
@@ -75,14 +76,6 @@ def _blank(literal: re.Match[str]) -> str:
 def _is_closed(bare: str) -> bool:
     pairs = all(bare.count(left) <= bare.count(right) for left, right in ("()", "[]", "{}"))
     return pairs and "'" not in bare and '"' not in bare
-
-
-def _inside(text: Text, path: str, offset: int) -> Place:
-    """The place of a character of an expression: exact on its first line."""
-    before = text.text[:offset]
-    if "\n" in before:
-        return Place(path, text.line + before.count("\n"), 1)
-    return Place(path, text.line, text.column + offset)
 
 
 def aggregate_calls(node: Node, *, example: str) -> dict[str, AggregateCall]:
@@ -112,20 +105,21 @@ def _call(text: Text, place: Place, *, what: str) -> AggregateCall:
         raise place.error(f"{what} names an argument", f"give it by its place, like {tree.func.id}(amount)")
     if len(tree.args) > ARGUMENTS_MAX:
         raise place.error(f"{what} has more than {ARGUMENTS_MAX} arguments")
-    lines = [line.encode() for line in text.text.split("\n")]
-    arguments = tuple(_argument(argument, text, lines) for argument in tree.args)
+    starts = [0, *(match.end() for match in re.finditer("\n", text.text))]
+    arguments = tuple(
+        text.part(
+            _offset(text, starts, argument.lineno, argument.col_offset),
+            _offset(text, starts, argument.end_lineno or 1, argument.end_col_offset or 0),
+        )
+        for argument in tree.args
+    )
     return AggregateCall(name=tree.func.id, arguments=arguments, place=text)
 
 
-def _argument(argument: ast.expr, text: Text, lines: list[bytes]) -> Text:
-    """An argument as it is written, with its place; Python counts its columns in bytes, and from 0."""
-    first, last = argument.lineno - 1, (argument.end_lineno or argument.lineno) - 1
-    written = lines[first : last + 1]
-    written[-1] = written[-1][: argument.end_col_offset]
-    before = written[0][: argument.col_offset].decode()
-    written[0] = written[0][argument.col_offset :]
-    column = text.column + len(before) if first == 0 else len(before) + 1
-    return Text(b"\n".join(written).decode(), text.line + first, column)
+def _offset(text: Text, starts: list[int], line: int, column: int) -> int:
+    """The offset of what Python calls so: it counts columns in bytes, and from 0."""
+    start = starts[line - 1]
+    return start + len(text.text[start:].encode()[:column].decode())
 
 
 def _parsed(text: Text, place: Place, *, what: str) -> ast.expr:

@@ -16,7 +16,7 @@ from aegis_cli.pipeline.reading.keys import Keys, entries
 from aegis_cli.pipeline.reading.on_error import groups_max, on_error
 from aegis_cli.pipeline.reading.routes import Routes, result_fields
 from aegis_cli.pipeline.reading.sinks import EXAMPLE as SINK_EXAMPLE
-from aegis_cli.pipeline.reading.sinks import SINKS_MAX, branches, check_key_fields, sinks
+from aegis_cli.pipeline.reading.sinks import SINKS_MAX, branches, sinks
 from aegis_cli.pipeline.reading.source import EXAMPLE as SOURCE_EXAMPLE
 from aegis_cli.pipeline.reading.source import source, tables
 from aegis_cli.pipeline.syntax import SIZE_BYTES_MAX, check_text
@@ -151,12 +151,8 @@ def _branches(keys: Keys, steps: tuple[Step, ...]) -> tuple[Branch, ...]:
     fields = result_fields(steps)
     for name, read in (("sink", sinks), ("branches", branches)):
         node = keys.get(name)
-        if node is None:
-            continue
-        for branch in read(node):
-            if fields is not None:
-                check_key_fields(node, branch, fields)
-            found.append(branch)
+        if node is not None:
+            found += read(node, fields)
     if len(found) > SINKS_MAX:
         raise keys.place.error(f"the pipeline has more than {SINKS_MAX} sinks")
     return tuple(found)

@@ -21,7 +21,7 @@ from aegis_cli.pipeline.definition import (
     TableJoin,
 )
 from aegis_cli.pipeline.place import Place, shown, suggestion
-from aegis_cli.pipeline.reading.chain import WINDOW_FIELDS
+from aegis_cli.pipeline.reading.chain import window_fields
 from aegis_cli.pipeline.reading.keys import Keys
 
 
@@ -126,7 +126,7 @@ def result_fields(steps: tuple[Step, ...]) -> frozenset[str] | None:
         if isinstance(step, Map):
             fields = frozenset(step.fields)
         elif isinstance(step, Aggregate):
-            fields = frozenset((*step.group_by, *step.results, *(WINDOW_FIELDS if step.window else ())))
+            fields = frozenset((*step.group_by, *step.results, *window_fields(step.window)))
         elif fields is not None and isinstance(step, FlatMap | StreamJoin):
             fields |= {step.name}
         elif fields is not None and isinstance(step, TableJoin):

@@ -25,18 +25,21 @@ _OPTIONS = {
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(?:\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
 
 
-def sinks(node: Node) -> tuple[Branch, ...]:
-    """One sink or a list of them, as branches without steps; raises PipelineFileError."""
+def sinks(node: Node, fields: frozenset[str] | None) -> tuple[Branch, ...]:
+    """One sink or a list of them, as branches without steps; raises PipelineFileError.
+
+    `fields` are those of what comes out of the steps before, `None` for a message's, which nobody knows.
+    """
     nodes = items(node, what="'sink'", example=EXAMPLE) if isinstance(node, ListNode) else (node,)
-    return tuple(Branch(steps=(), sink=sink(each)) for each in nodes)
+    return tuple(_to_sink((), each, fields) for each in nodes)
 
 
-def branches(node: Node) -> tuple[Branch, ...]:
-    """The branches; raises PipelineFileError."""
-    return tuple(_branch(each) for each in items(node, what="'branches'", example=BRANCHES_EXAMPLE))
+def branches(node: Node, fields: frozenset[str] | None) -> tuple[Branch, ...]:
+    """The branches, which get these fields; raises PipelineFileError."""
+    return tuple(_branch(each, fields) for each in items(node, what="'branches'", example=BRANCHES_EXAMPLE))
 
 
-def _branch(node: Node) -> Branch:
+def _branch(node: Node, fields: frozenset[str] | None) -> Branch:
     known = (*AFTER_AGGREGATE, "steps", "sink")
     keys = Keys(node, what="a branch", known=known, example=BRANCHES_EXAMPLE)
     found: list[Filter | Map] = []
@@ -45,7 +48,22 @@ def _branch(node: Node) -> Branch:
             found.extend(_step(*each) for each in listed(value, known=AFTER_AGGREGATE))
         elif key.text != "sink":
             found.append(_step(key, value))
-    return Branch(steps=tuple(found), sink=sink(keys.need("sink")))
+    for step in found:
+        if isinstance(step, Map):
+            fields = frozenset(step.fields)
+    return _to_sink(tuple(found), keys.need("sink"), fields)
+
+
+def _to_sink(before: tuple[Filter | Map, ...], node: Node, fields: frozenset[str] | None) -> Branch:
+    """A sink behind the steps of its branch; raises if its key is none of the fields that it gets."""
+    found = sink(node)
+    for name in found.key:
+        if fields is not None and name not in fields:
+            raise node.place.error(
+                f"'key' names {shown(name)}, which is no field of the results",
+                suggestion(name, sorted(fields)),
+            )
+    return Branch(steps=before, sink=found)
 
 
 def _step(key: ScalarNode, node: Node) -> Filter | Map:
@@ -113,16 +131,3 @@ def _table(kind: str, keys: Keys) -> str:
         hint = "use letters, digits and '_', a letter first"
         raise node.place.error(f"{shown(name)} cannot be a table's name", hint)
     return name
-
-
-def check_key_fields(node: Node, branch: Branch, fields: frozenset[str]) -> None:
-    """Raises if a sink's key is no field of what gets there; `fields` are those before the branch's steps."""
-    for step in branch.steps:
-        if isinstance(step, Map):
-            fields = frozenset(step.fields)
-    for name in branch.sink.key:
-        if name not in fields:
-            raise node.place.error(
-                f"'key' names {shown(name)}, which is no field of the results",
-                suggestion(name, sorted(fields)),
-            )

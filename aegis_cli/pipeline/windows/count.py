@@ -38,7 +38,14 @@ class CountWindows(KeyedGroups):
             return []
         full = self._full.copy()
         self._full.clear()
-        for group in full:
+        return self._end(full)
+
+    def flush(self) -> list[Closed]:
+        """What is not full yet."""
+        return self._end(list(self._by_key.values()))
+
+    def _end(self, groups: list[Group]) -> list[Closed]:
+        for group in groups:
             group.revision += 1
             self._drop(group)
-        return give_out(full)
+        return give_out(groups)

@@ -85,10 +85,6 @@ class HoppingWindows(TumblingWindows):
             self._found.clear()
         return super().close(watermark_ms)
 
-    def flush(self) -> list[Closed]:
-        self._found.clear()
-        return super().flush()
-
     def apply(self, changes: list[list[object]]) -> None:
         self._found.clear()
         super().apply(changes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from aegis_cli.pipeline.canonical import plain_number
 from aegis_cli.pipeline.errors import RecordError
 
 Key = tuple[Any, ...]
@@ -20,7 +21,7 @@ def part_of(value: Any) -> Any:
     if kind is str or kind is int or value is None:
         return value
     if kind is float:
-        return int(value) if value.is_integer() and abs(value) < 1 << 63 else value
+        return plain_number(value)
     if kind is bool:
         return (value,)
     raise RecordError("a list or an object cannot be a key")

@@ -38,7 +38,7 @@ class WindowStore:
         self._pipeline = pipeline
         self._groups_max = groups_max
         self._allow_late_ms = allow_late_ms
-        self._closed_ms = NEVER_MS
+        self.closed_ms = NEVER_MS
         self._filed: dict[int, list[Group]] = {}
         self._dues: list[int] = []
         self._touched: list[Group] = []
@@ -145,11 +145,11 @@ class WindowStore:
             groups.pop()
 
     def revised(self) -> list[Closed]:
-        return self.close(self._closed_ms) if self.next_end_ms <= self._closed_ms else []
+        return self.close(self.closed_ms) if self.next_end_ms <= self.closed_ms else []
 
     def close(self, watermark_ms: int) -> list[Closed]:
-        if watermark_ms > self._closed_ms:
-            self._closed_ms = watermark_ms
+        if watermark_ms > self.closed_ms:
+            self.closed_ms = watermark_ms
         if watermark_ms < self.next_end_ms:
             return []
         given: list[Group] = []
@@ -185,15 +185,8 @@ class WindowStore:
                 self._file(group, due_ms + self._allow_late_ms)
 
     def flush(self) -> list[Closed]:
-        groups = list(self._groups())
-        given = [group for group in groups if not group.is_given]
-        for group in groups:
-            group.revision += not group.is_given
-            self._drop(group)
-        self._filed.clear()
-        self._dues.clear()
-        self.next_end_ms = FOREVER_MS
-        return give_out(given)
+        ends = [group.end_ms for group in self._groups() if not group.is_given]
+        return self.close(max(ends) + self._beyond_ms) if ends else []
 
     # -- the state ------------------------------------------------------------------------------------
 

@@ -48,6 +48,9 @@ class Windows(Protocol):
     next_end_ms: int
     """The watermark at which `close` next has something to do, or less; `FOREVER_MS` for never."""
 
+    closed_ms: int
+    """The greatest watermark by which windows were closed; `NEVER_MS` where no time does that."""
+
     @property
     def open(self) -> int:
         """How many groups there are, with those that are kept for late records."""
@@ -78,7 +81,7 @@ class Windows(Protocol):
         ...
 
     def flush(self) -> list[Closed]:
-        """Everything that is not given out yet, in order, as at the end of time; nothing is kept."""
+        """Everything that is not given out yet, in order: closed as by the watermark of the last end."""
         ...
 
     def changes(self) -> list[Any]:

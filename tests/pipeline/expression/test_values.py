@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -39,6 +40,10 @@ MAX, MIN = 2**63 - 1, -(2**63)
         ("a / b", {"a": 1, "b": 0}, "division by zero"),
         ("a // b", {"a": 1, "b": 0.0}, "division by zero"),
         ("a % b", {"a": 1, "b": 0}, "division by zero"),
+        ("a[b]", {"a": [1], "b": 0.0}, "an index is a whole number or a text, not a number with a point"),
+        ("a[b]", {"a": [1], "b": True}, "an index is a whole number or a text, not a bool"),
+        ("substr(a, b)", {"a": "x", "b": 1.0}, "substr needs a whole number, not a number with a point"),
+        ("length(a)", {"a": 1.0}, "length needs a text, a list or an object, not a number"),
         ("a and b", {"a": 5}, "a condition must be true or false, not a number"),
         ("not a", {"a": ""}, "a condition must be true or false, not a text"),
         ("1 if a else 2", {"a": 0}, "a condition must be true or false, not a number"),
@@ -64,6 +69,7 @@ MAX, MIN = 2**63 - 1, -(2**63)
         ("floor(a)", {"a": 1e300}, "64 bits"),
         ("round(a)", {"a": 1e300}, "64 bits"),
         ("round(a, 99)", {"a": 1.5}, "digits of round"),
+        ("round(a, -1)", {"a": 15}, "digits of round"),
         ("int(a)", {"a": "1.5"}, "'1.5' is no whole number"),
         ("int(a)", {"a": "1_000"}, "no whole number"),
         ("int(a)", {"a": "\u0661"}, "no whole number"),
@@ -75,6 +81,8 @@ MAX, MIN = 2**63 - 1, -(2**63)
         ("float(a)", {"a": "9" * 5000}, "is no number"),
         ("bool(a)", {"a": "yes"}, "bool cannot be made of 'yes'"),
         ("bool(a)", {"a": 2}, "bool cannot be made of a number"),
+        ("int(a)", {"a": "0" * 5000 + "9" * 19}, "64 bits"),
+        ("regex_extract(a, 'x', b)", {"a": "x", "b": -1}, "no group -1"),
         ("json_parse(a)", {"a": "{"}, "'{' is no JSON"),
         ("json_parse(a)", {"a": '"\\ud800"'}, "is no JSON"),
         ("json_parse(a)", {"a": "[" * 200 + "]" * 200}, "nested deeper"),
@@ -98,18 +106,89 @@ def test_what_functions_make_of_texts_is_bounded() -> None:
     for text in (
         "a + a",
         "concat(a, a)",
-        'replace(a, "x", "yyy")',
+        'replace(a, "x", "yy")',
         "pad_left(a, 2000000)",
         "pad_right(a, 9223372036854775807)",
         'join([a, a], "")',
+        'join(["x", "y", "z"], a)',
         "json_text([a, a])",
         'regex_replace(a, "x", "yyy")',
         r'regex_replace(a, "(.*)", r"\1\1")',
         'regex_replace(a, "", "yyy")',
+        f"concat({', '.join(['a'] * 900)})",
+        "upper(b)",
+        "lower(c)",
     ):
         with pytest.raises(RecordError, match=str(TEXT_MAX)):
-            compute(text, a=long)
+            compute(text, a=long, b="\u00df" * 600_000, c="\u0130" * 600_000)
+    assert "SS" * 500_000 == compute("upper(a)", a="\u00df" * 500_000)
     assert 2 * TEXT_MAX == len(compute('regex_replace(a, "x", "y")', a="x" + "z" * (2 * TEXT_MAX - 1)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"regex_replace(a, '(?s)(.*)', r'{chr(92)}1{chr(92)}1')".replace(r"\1\1", r"\1" * 500),
+        f"concat({', '.join(['a'] * 500)})",
+    ],
+)
+def test_what_would_be_too_long_is_refused_before_it_is_made(text: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecordError, match=str(TEXT_MAX)):
+            compute(text, a="x" * TEXT_MAX)
+        assert tracemalloc.get_traced_memory()[1] < 50 * TEXT_MAX
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '("x" if a == 1 else b) == "x"',
+        '(b if a is None else "x") != "y"',
+        "coalesce(b, a) == 1",
+        "if_null(b, a) < 1",
+        'coalesce(b, "x" if a == 1 else b) == "x"',
+        "(a == 1) if a is None else true",
+        "(a != 1) if not (a is not None) else true",
+        "null_if(1, 1) == 1",
+    ],
+)
+def test_null_stays_null_whatever_it_comes_out_of(text: str) -> None:
+    assert compute(text, a=None, b=None) is None
+    assert not holds(text, a=None, b=None)
+    assert not holds(f"not ({text})", a=None, b=None)
+
+
+def test_an_index_reaches_to_both_ends_and_no_further() -> None:
+    items = ["a", "b", "c"]
+    found = [compute("a[i]", a=items, i=index) for index in range(-4, 4)]
+    assert [None, "a", "b", "c", "a", "b", "c", None] == found
+    assert ["a", None, None] == [compute(f"a[{index}]", a="a") for index in (-1, -2, 1)]
+
+
+def test_a_text_is_padded_only_where_it_is_too_short_and_cut_only_where_it_is() -> None:
+    assert "abc" == compute('pad_left(a, 3, "")', a="abc") == compute('pad_right(a, -1, "")', a="abc")
+    assert "xyxabc" == compute('pad_left(a, 6, "xy")', a="abc")
+    assert "ab" == compute("substr(a, -5, 2)", a="abc") == compute("substr(a, 0, 2)", a="abc")
+    assert "" == compute("substr(a, 3)", a="abc") == compute("substr(a, 1, 0)", a="abc")
+
+
+def test_a_text_may_be_as_long_as_the_limit() -> None:
+    for text in (
+        "a + a",
+        "concat(a, a)",
+        "replace(a, 'x', 'xx')",
+        "join([a, a], '')",
+        f"pad_left(a, {TEXT_MAX})",
+    ):
+        assert TEXT_MAX == len(compute(text, a="x" * (TEXT_MAX // 2)))
+
+
+def test_zeros_before_a_whole_number_do_not_count() -> None:
+    assert -17 == compute("int(a)", a="-" + "0" * 5000 + "17")
+    assert 0 == compute("int(a)", a="0" * 30)
 
 
 def test_a_pattern_that_others_choke_on_takes_no_time() -> None:
@@ -131,6 +210,10 @@ def test_numbers_are_equal_whatever_they_are_written_as() -> None:
     assert holds("a in [1, 2, 3, 4, 5, 6, 7, 8, 9, 'x']", a=2.0)
     assert not holds("a == 9007199254740993", a=9007199254740992.0)
     assert compute("hash_bucket(a, 1000)", a=7) == compute("hash_bucket(a, 1000)", a=7.0)
+    one, other = {"b": [1, 2.0], "a": -(2**63)}, {"a": -(2.0**63), "b": [1.0, 2]}
+    assert compute("a == b", a=one, b=other) is True
+    assert compute("hash_bucket(a, 1000)", a=one) == compute("hash_bucket(a, 1000)", a=other)
+    assert compute("hash_bucket(a, 1000)", a=[True]) != compute("hash_bucket(a, 1000)", a=[1])
 
 
 def test_a_long_list_is_looked_up_and_takes_any_value() -> None:
