@@ -90,9 +90,11 @@ class Grouping:
         assert window is not None
         size, offset = window.size_ms, window.offset_ms
         code.add(f"start = t - (t - {offset}) % {size}" if offset else f"start = t - t % {size}")
+        # The key first, as for all windows: a late record without a usable one is refused, not late.
+        code.add(f"place = {place}")
         with code.block(f"if start + {size} <= closed:"):
             code.add("x.late(i)", "continue")
-        code.add(f"place = {place}", "acc = groups(place)")
+        code.add("acc = groups(place)")
         with code.block("if acc is None:"):
             code.add("acc = make(start, place[1:])", "next_end = windows.next_end_ms")
         code.add(*self._check(arguments), *self._touch_and_update(arguments))

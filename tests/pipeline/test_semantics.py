@@ -369,3 +369,11 @@ def test_aggregates_leave_nulls_out_and_a_group_of_nulls_has_none(runs: Runs) ->
     assert [("a", 2, 1, 2, 2.0, 2, 2, 1), ("b", 1, 0, None, None, None, None, 0)] == runs.columns(
         "out", *names
     )
+
+
+@pytest.mark.parametrize("window", ["{tumbling: 10s}", "{hopping: 10s, every: 5s}", "{session: 5s}"])
+def test_a_late_record_without_a_usable_key_is_refused_whatever_the_window(runs: Runs, window: str) -> None:
+    runs.publish("a", [*seconds((100, "x", 1), (1, "y", 1)), {"at": 1, "key": ["y"], "value": 1}])
+    text = "source: a\non_error: drop\ntime: {field: at, watermark: 0s}\ngroup_by: key\nsink: b\n"
+    account = runs.run(text + f"window: {window}\naggregate: {{n: count()}}\n")
+    assert (1, 1, 1) == (account.out, account.late, account.dead)
