@@ -64,7 +64,7 @@ def test_a_large_batch_is_fed_to_a_command_that_reads_late(
 
     monkeypatch.setattr(Child, "_feed", noted)
     script = "until [ -e pipe-is-full ]; do sleep 0.01; done; wc -c > size"
-    commands.run(script, batch=1000, timeout_seconds=DEADLINE_SECONDS)
+    commands.run(script, batch=1000, timeout_seconds=DEADLINE_SECONDS, retries=0)
     assert [str(40 * 100_003)] == [line.strip() for line in commands.lines("size")]
 
 
