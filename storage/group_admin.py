@@ -261,13 +261,17 @@ class _RatedState(GroupState):
 
     def apply(self, change: Change, offset: int) -> None:
         at_ms = change.get("at_ms")
-        if isinstance(at_ms, int) and self._told_from_ms is None:
+        first = isinstance(at_ms, int) and self._told_from_ms is None
+        if isinstance(at_ms, int) and first:
             self._told_from_ms = at_ms
         if self._base is None and isinstance(at_ms, int) and at_ms >= self._since_ms:
             self._base = dict(self.positions)
         if self._base is not None and change.get("reset"):
             self._shift(self._base, msgspec.convert(change, Commit))
         super().apply(change, offset)
+        if first and self._base is not None:
+            # The log begins with it, and does not tell how long that took which it committed.
+            self._base = dict(self.positions)
         if self._base is not None and len(self._base) < len(self.positions):
             for place in self.positions.keys() - self._base.keys():
                 self._base[place] = self.positions[place]

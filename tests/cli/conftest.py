@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from storage.store import Store
+from tests.cli.warm import WarmProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +40,12 @@ class Finished:
     @property
     def lines(self) -> list[str]:
         return self.out.splitlines()
+
+
+@functools.cache
+def warm_process() -> WarmProcess:
+    """The process that becomes each command; one for all tests."""
+    return WarmProcess()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +76,21 @@ class Aegis:
     def __call__(
         self, *arguments: str, stdin: bytes = b"", environ: Mapping[str, str] | None = None
     ) -> Finished:
+        if not environ:
+            return Finished(
+                *warm_process().run(
+                    arguments,
+                    stdin=stdin,
+                    environ=self.environ,
+                    directory=self.home,
+                    timeout_seconds=PROCESS_SECONDS_MAX,
+                )
+            )
         process = subprocess.run(
             self.command(*arguments),
             input=stdin,
             capture_output=True,
-            env={**self.environ, **(environ or {})},
+            env={**self.environ, **environ},
             cwd=self.home,
             timeout=PROCESS_SECONDS_MAX,
             check=False,

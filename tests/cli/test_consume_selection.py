@@ -69,7 +69,7 @@ def test_an_offset_chooses_where_to_start_and_end(
         (["--since", "someday"], "time 'someday' cannot be read; write "),
         (["--until", "12345"], "time '12345' has 5 digits; write 13 digits for milliseconds "),
         (["--grep", "("], "pattern '(' is no regular expression at position 1"),
-        (["-F", "%"], ""),
+        (["-F", "%"], "format '%': a percent sign ends the format at position 1; write %% for "),
         (["-F", "%v", "--json"], "--format and --json exclude each other; give one of them"),
         (["--exit", "-f"], "--exit and --follow exclude each other; give one of them"),
         (["--last", "3", "-o", "1"], "--last chooses its own start; leave out --offset and --since"),

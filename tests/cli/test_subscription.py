@@ -314,9 +314,8 @@ def test_it_ends_after_as_many_as_were_asked_for(aegis: Any, store: Store, consu
 def test_what_lies_in_the_pipe_is_not_acknowledged(aegis: Any, store: Store, consume: Any) -> None:
     publish(store, *range(10))
     with consume(follow=True, max_in_flight=4) as process:
-        wait_for(
-            lambda: (0, 4) == counts(aegis) if (aegis.store / "subscriptions/mailer").exists() else False
-        )
+        wait_for(lambda: 0 == aegis("subscription", "describe", "mailer").code)
+        wait_for(lambda: (0, 4) == counts(aegis))
         process.process.send_signal(signal.SIGKILL)
         process.process.wait()
     with open_subscription(store, "mailer") as subscription:

@@ -101,7 +101,7 @@ def test_create_refuses_what_cannot_be_and_makes_nothing(
 ) -> None:
     finished = aegis("topic", "create", *arguments)
     assert (2, b"", f"aegis: error: {message}\n") == (finished.code, finished.stdout, finished.err)
-    assert not (aegis.store / "topics").exists() or [".lock"] >= names_in(aegis.store / "topics")
+    assert not (aegis.store / "topics").exists() or {".lock"} >= set(names_in(aegis.store / "topics"))
 
 
 # -- list, describe, files --------------------------------------------------------------------------------

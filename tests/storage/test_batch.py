@@ -34,8 +34,8 @@ def test_batches_are_not_merged_beyond_the_limit() -> None:
     assert [1, 1, 1] == [batch.count for batch in merged([half, half, half])]
 
 
-def test_one_step_over_thousands_of_partitions_is_published_whole(tmp_path: Path) -> None:
-    with Store(tmp_path / "s", create=True) as store:
+def test_one_step_over_thousands_of_partitions_is_published_whole(quick_path: Path) -> None:
+    with Store(quick_path / "s", create=True) as store:
         topic = store.create_topic("wide", TopicSettings(partitions=1100, key="id"))
         values = [b'{"id":%d}' % number for number in range(5000)]
         done = publish_values(store, Intake(store, topic, IntakeOptions(max_record_bytes=1000)), values[:900])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from storage.errors import LockTimeoutError, SyncFailedError, TopicNotFoundError
 from storage.failpoints import Failpoints
 from storage.store import Append, Store
 from storage.topic import TopicSettings
+from tests.cli.processes import DEADLINE_SECONDS, wait_for
 from tests.storage.small_batches import lines
 
 THREADS = 12
@@ -53,8 +55,25 @@ def together(work: Callable[[int], object], count: int = THREADS) -> list[object
     return results
 
 
-def batch_count(store: Store) -> int:
-    return sum(1 for _ in store.batches("t", 0))
+def batch_count(store: Store, topic: str = "t") -> int:
+    return sum(1 for _ in store.batches(topic, 0))
+
+
+@contextmanager
+def led_by_nobody(store: Store, topic: str = "t", count: int = THREADS) -> Iterator[None]:
+    """Within it, whoever appends finds another leading, until so many of them wait."""
+    combiner = store._company.combiner(store._log(topic, 0))
+    combiner._leading.acquire()
+
+    def hand_on() -> None:
+        wait_for(lambda: len(combiner._turns) == count)
+        combiner._pass_on()
+
+    thread = threading.Thread(target=hand_on)
+    thread.start()
+    yield
+    thread.join(timeout=DEADLINE_SECONDS)
+    assert not thread.is_alive()
 
 
 def test_threads_append_together_and_each_knows_where_its_messages_are(store: Store) -> None:
@@ -66,7 +85,8 @@ def test_threads_append_together_and_each_knows_where_its_messages_are(store: St
             done.append((values, store.append([Append(topic="t", partition=0, batches=[batch])])[0]))
         return done  # type: ignore[return-value]
 
-    results = together(work)
+    with led_by_nobody(store):
+        results = together(work)
     messages = list(store.read("t"))
     stored = [message.value.decode() for message in messages]
     told: set[int] = set()
@@ -79,7 +99,9 @@ def test_threads_append_together_and_each_knows_where_its_messages_are(store: St
             assert receipt.append_time_ms == messages[receipt.base_offset].timestamp_ms
             told |= set(range(receipt.base_offset, receipt.last_offset + 1))
     assert set(range(len(stored))) == told
-    assert batch_count(store) < THREADS * 40
+    # The first messages of all threads, which waited side by side, are one batch.
+    assert THREADS == next(iter(store.batches("t", 0))).count
+    assert batch_count(store) <= THREADS * 39 + 1
 
 
 def test_keys_and_times_stay_with_their_message_in_company(store: Store) -> None:
@@ -157,11 +179,12 @@ def test_threads_whose_topic_is_altered_or_deleted_each_find_out(store: Store) -
 
 def test_topics_that_do_not_wait_for_the_disk_are_combined_too(store: Store) -> None:
     store.create_topic("o", TopicSettings(durability="os"))
-    for log in (store._log("o", 0),):
-        store._company.combiner(log)._post_from_now_on()
-    results = together(lambda number: [store.publish("o", number) for _ in range(20)])
+    store._company.combiner(store._log("o", 0))._post_from_now_on()
+    with led_by_nobody(store, "o"):
+        results = together(lambda number: [store.publish("o", number) for _ in range(20)])
     assert all(isinstance(result, list) for result in results)
     assert THREADS * 20 == len(list(store.read("o")))
+    assert THREADS == next(iter(store.batches("o", 0))).count
 
 
 def test_a_thread_that_is_interrupted_while_it_waits_hands_on_what_it_was_given(

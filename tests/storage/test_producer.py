@@ -270,12 +270,13 @@ def test_a_producer_that_was_shortened_knows_what_it_published(
     assert 0 == publish(store, joined(numbers(0, 39))).records
 
 
-def test_a_topic_of_more_partitions_than_a_record_can_hold_is_refused(store: Store) -> None:
-    store.create_topic("wide", TopicSettings(partitions=1024))
-    with pytest.raises(SettingError, match="at most 1023 partitions, and 'wide' has 1024"):
-        publish(store, b"1\n", topic="wide")
-    publish(store, b"1\n", replace(OPTIONS, partition=1023), topic="wide")
-    assert [b"1"] == values(store, "wide")[1023]
+def test_a_topic_of_more_partitions_than_a_record_can_hold_is_refused(quick_path: Path) -> None:
+    with Store(quick_path / "store", create=True) as store:
+        store.create_topic("wide", TopicSettings(partitions=1024))
+        with pytest.raises(SettingError, match="at most 1023 partitions, and 'wide' has 1024"):
+            publish(store, b"1\n", topic="wide")
+        publish(store, b"1\n", replace(OPTIONS, partition=1023), topic="wide")
+        assert [b"1"] == values(store, "wide")[1023]
 
 
 @given(

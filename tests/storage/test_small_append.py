@@ -156,13 +156,13 @@ def write(
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("batch_of", [plain, several, keyed, of_any_size])
 def test_both_ways_do_the_same_and_leave_the_same_bytes(
-    tmp_path: Path,
+    quick_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     batch_of: Callable[[random.Random, int], RecordBatch],
     settings: str,
 ) -> None:
-    ordinary = write(tmp_path / "ordinary", monkeypatch, batch_of, SETTINGS[settings], small=False)
-    small = write(tmp_path / "small", monkeypatch, batch_of, SETTINGS[settings], small=True)
+    ordinary = write(quick_path / "ordinary", monkeypatch, batch_of, SETTINGS[settings], small=False)
+    small = write(quick_path / "small", monkeypatch, batch_of, SETTINGS[settings], small=True)
     assert 0 == ordinary[3]
     # What the ordinary way has to do now and then is left to it; the rest is not.
     assert small[3] > APPENDS / (10 if batch_of is of_any_size or "soon" in settings else 1.5)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from typing import Any
+
+import pytest
 
 from aegis_cli.delivery.child import command_of
 from aegis_cli.delivery.exec import ExecOptions, Executed, consume_exec
 from aegis_cli.delivery.subscription_source import SubscriptionSource
+from storage.delivery import Delivery
 from storage.store import Store
-from storage.subscription import open_subscription
+from storage.subscription import Subscription, open_subscription
 from tests.cli.exec.commands import Commands, fill
+from tests.cli.processes import DEADLINE_SECONDS
+
+ACK_TIMEOUT_SECONDS = 0.6
 
 
 def subscribed(commands: Commands, script: str, *, batch: int = 1, **options: Any) -> Executed:
@@ -18,7 +26,7 @@ def subscribed(commands: Commands, script: str, *, batch: int = 1, **options: An
         **{"backoff_seconds": 0.01, "batch": batch, **options},
     )
     with open_subscription(
-        commands.store, "s", topics=["t"], ack_timeout_seconds=0.6, max_deliveries=3
+        commands.store, "s", topics=["t"], ack_timeout_seconds=ACK_TIMEOUT_SECONDS, max_deliveries=3
     ) as subscription:
         source = SubscriptionSource(
             subscription, follow=False, batch=batch, on_notice=commands.notices.append
@@ -49,10 +57,20 @@ def test_what_fails_of_a_subscription_is_delivered_again_and_parked_at_last(
 
 
 def test_a_command_of_a_subscription_may_take_longer_than_the_acknowledgement_timeout(
-    store: Store, commands: Commands
+    store: Store, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(store, 2)
-    assert Executed(records=2) == subscribed(commands, "sleep 1.5; echo x >> done", parallel=2)
+    began = time.monotonic()
+    extend = Subscription.extend
+
+    def noted(subscription: Subscription, deliveries: Sequence[Delivery]) -> None:
+        extend(subscription, deliveries)
+        if len(deliveries) == 2 and time.monotonic() > began + 1.5 * ACK_TIMEOUT_SECONDS:
+            (commands.directory / "long-enough").touch()
+
+    monkeypatch.setattr(Subscription, "extend", noted)
+    script = "until [ -e long-enough ]; do sleep 0.01; done; echo x >> done"
+    assert Executed(records=2) == subscribed(commands, script, parallel=2, timeout_seconds=DEADLINE_SECONDS)
     assert (["x", "x"], []) == (commands.lines("done"), commands.notices)
 
 

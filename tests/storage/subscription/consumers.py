@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,22 @@ def fail(subscription: Subscription) -> None:
     """Give back whatever comes until nothing does."""
     while deliveries := subscription.claim(10):
         subscription.nack(deliveries)
+
+
+def at_once(work: Callable[[int], None], count: int) -> list[threading.Thread]:
+    """Start as many threads, each with its number."""
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def end_of(*threads: threading.Thread) -> None:
+    """Wait for threads to end."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    assert not any(thread.is_alive() for thread in threads), "a thread hangs"
 
 
 class Worker:

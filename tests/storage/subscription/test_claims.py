@@ -12,7 +12,9 @@ from storage.store import Store
 from storage.subscription_admin import describe_subscription
 from storage.subscription_errors import ClaimLostError
 from storage.subscription_member import members_path
-from tests.storage.subscription.consumers import claim_within, offsets, publish, subscribed
+from storage.watch import Watch, open_watch
+from tests.cli.processes import wait_for
+from tests.storage.subscription.consumers import at_once, claim_within, end_of, offsets, publish, subscribed
 
 
 def test_messages_are_claimed_in_order_and_come_with_all_that_belongs_to_them(store: Store) -> None:
@@ -56,17 +58,17 @@ def test_acknowledgements_of_many_threads_share_their_records(store: Store) -> N
     with subscribed(store) as subscription:
         deliveries = subscription.claim(400)
         before = store.journal.end.sequence
+        with subscription._mutex:
+            threads = at_once(lambda number: deliveries[number].ack(), 8)
+            wait_for(lambda: len(subscription._log._queue) == 8)
+        end_of(*threads)
+        assert before + 1 == store.journal.end.sequence
 
         def work(number: int) -> None:
-            for delivery in deliveries[number::8]:
+            for delivery in deliveries[8 + number :: 8]:
                 delivery.ack()
 
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert store.journal.end.sequence - before < 400
+        end_of(*at_once(work, 8))
     found = describe_subscription(store, "s")
     assert (400, 0, 400) == (found.counts.acknowledged, found.in_flight, found.partitions[0].floor)
 
@@ -113,19 +115,44 @@ def test_some_of_a_batch_may_be_lost_and_the_rest_counts(store: Store) -> None:
         assert {(0, 1)} == set(subscription._state.waiting)
 
 
-def test_a_claim_waits_for_a_message(store: Store) -> None:
+def waits_of(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """For how many seconds, at most, each wait of a consumer was begun."""
+    waits: list[float] = []
+
+    def opened() -> Watch:
+        watch = open_watch()
+        wait = watch.wait
+
+        def noted(seconds: float) -> bool:
+            waits.append(seconds)
+            return wait(seconds)
+
+        watch.wait = noted  # type: ignore[method-assign]
+        return watch
+
+    monkeypatch.setattr("storage.subscription.open_watch", opened)
+    return waits
+
+
+def test_a_claim_waits_for_a_message(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with subscribed(store) as subscription:
-        timer = threading.Timer(0.1, store.publish, args=("t", 1))
-        timer.start()
+        waits = waits_of(monkeypatch)
+
+        def publish_then() -> None:
+            wait_for(lambda: waits)
+            store.publish("t", 1)
+
+        thread = threading.Thread(target=publish_then, daemon=True)
+        thread.start()
         assert [0] == offsets(claim_within(subscription))
-        timer.join()
+        end_of(thread)
 
 
 def test_a_claim_that_nothing_came_for_ends_at_its_time(store: Store) -> None:
     with subscribed(store) as subscription:
         began = time.monotonic()
         assert [] == subscription.claim(1, timeout_seconds=0.05)
-        assert time.monotonic() - began < 5
+        assert 0.05 <= time.monotonic() - began < 5
 
 
 def test_a_consumer_that_closes_gives_back_what_it_held(store: Store) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from storage.members import now_ns
 from storage.store import Store
+from storage.subscription_admin import describe_subscription
 from storage.subscription_errors import ClaimLostError
 from storage.subscription_member import members_path
-from tests.storage.subscription.consumers import claim_within, offsets, publish, subscribed
+from tests.storage.subscription.consumers import claim_within, end_of, offsets, publish, subscribed
 
 
 def test_what_is_not_acknowledged_in_time_is_delivered_to_another_and_the_late_ack_is_refused(
@@ -32,25 +34,38 @@ def test_what_is_not_acknowledged_in_time_is_delivered_to_another_and_the_late_a
         again.ack()
 
 
-def test_what_takes_longer_is_kept_by_extending_it(store: Store) -> None:
-    publish(store, 1)
-    with subscribed(store, ack_timeout_seconds=0.4) as first, subscribed(store) as second:
-        (delivery,) = first.claim(1)
+def test_what_takes_longer_is_kept_by_extending_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(store, 2)
+    ahead_ns = 0
+    monkeypatch.setattr("storage.subscription.now_ns", lambda: now_ns() + ahead_ns)
+    with subscribed(store, ack_timeout_seconds=1000) as first, subscribed(store) as second:
+        kept, let_go = first.claim(2)
+        taken = []
         for _ in range(6):
-            assert [] == second.claim(1, timeout_seconds=0.1)
-            delivery.extend()
-        delivery.ack()
+            ahead_ns += 700 * 10**9
+            kept.extend()
+            taken += second.claim(2)
+            second.extend(taken)
+        assert [let_go.message.offset] == offsets(taken)
+        kept.ack()
+        with pytest.raises(ClaimLostError):
+            let_go.ack()
 
 
 def test_two_processes_get_each_message_once(store: Store, workers: Any) -> None:
     publish(store, 150)
     subscribed(store).close()
     first, second = workers(), workers()
+    # Both are at it before either has emptied the topic.
+    held = [[offset for offset, _ in worker("claim", 5, 0)] for worker in (first, second)]
+    assert [5, 5] == [len(some) for some in held]
     first.tell("drain", 3)
     second.tell("drain", 4)
     taken = [first.answer(), second.answer()]
-    assert all(taken)
-    assert list(range(150)) == sorted(taken[0] + taken[1])
+    for worker, some in zip((first, second), held, strict=True):
+        worker("ack", *some)
+    assert list(range(150)) == sorted(offset for some in held + taken for offset in some)
+    assert 150 == describe_subscription(store, "s").counts.acknowledged
 
 
 def test_what_a_killed_process_held_is_delivered_at_once(store: Store, workers: Any) -> None:
@@ -64,12 +79,12 @@ def test_what_a_killed_process_held_is_delivered_at_once(store: Store, workers: 
             assert [0, 1] == offsets(claim_within(subscription, 2))
             took.append(time.monotonic())
 
-        thread = threading.Thread(target=take)
+        thread = threading.Thread(target=take, daemon=True)
         thread.start()
         assert [] == workers()("claim", 2, 0)  # by now the thread waits
         os.kill(doomed.process.pid, signal.SIGKILL)
         killed = time.monotonic()
-        thread.join()
+        end_of(thread)
         # Well below the 30 s that a claim lasts.
         assert took[0] - killed < 5
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import msgspec
 import pytest
 
 from storage import state_log
@@ -13,7 +14,14 @@ from storage.store import Store
 from storage.subscription import open_subscription
 from storage.subscription_admin import describe_subscription, subscription_names
 from storage.subscription_errors import SubscriptionNotFoundError, SubscriptionTopicsError
-from tests.storage.subscription.consumers import offsets, publish, subscribed
+from tests.storage.subscription.consumers import (
+    DEADLINE_SECONDS,
+    at_once,
+    end_of,
+    offsets,
+    publish,
+    subscribed,
+)
 
 
 @pytest.mark.parametrize(("start", "expected"), [("earliest", [0, 1]), ("latest", [2]), ("-1", [1, 2])])
@@ -88,17 +96,19 @@ def test_a_making_that_was_cut_short_is_finished_by_the_next(store: Store) -> No
 def test_many_that_make_it_at_once_make_one(store: Store) -> None:
     publish(store, 40)
     taken: list[int] = []
+    barrier = threading.Barrier(4)
 
-    def work() -> None:
+    def work(_number: int) -> None:
+        barrier.wait(timeout=DEADLINE_SECONDS)
         with subscribed(store) as subscription:
             subscription.stop_at_end()
             for delivery in subscription:
                 taken.append(delivery.message.offset)
                 delivery.ack()
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    end_of(*at_once(work, 4))
     assert list(range(40)) == sorted(taken)
+    assert ["s"] == subscription_names(store)
+    # Only one of them said how it delivers and from where: another would have begun anew.
+    changes = [msgspec.json.decode(message.value)["do"] for message in store.read("subscriptions/s")]
+    assert (1, 1) == (changes.count("configure"), changes.count("place"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 
 import pytest
 
@@ -11,7 +10,7 @@ from storage.store import Store
 from storage.subscription_admin import describe_subscription
 from storage.subscription_errors import MessageNotParkedError, ParkedFullError
 from storage.topic import TopicSettings
-from tests.storage.subscription.consumers import fail, offsets, publish, subscribed
+from tests.storage.subscription.consumers import at_once, end_of, fail, offsets, publish, subscribed
 
 
 def test_a_message_is_parked_after_its_last_delivery_and_replayed(store: Store) -> None:
@@ -67,17 +66,13 @@ def test_many_consumers_take_each_message_to_the_dead_letter_topic_once(store: S
     publish(store, 100)
     subscribed(store, max_deliveries=2, dead_letter="dead").close()
 
-    def work() -> None:
+    def work(_number: int) -> None:
         with subscribed(store) as subscription:
             subscription.stop_at_end()
             for delivery in subscription:
                 delivery.nack()
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    end_of(*at_once(work, 4))
     with subscribed(store) as subscription:
         fail(subscription)
     assert list(range(100)) == sorted(int(message.value) for message in store.read("dead"))
