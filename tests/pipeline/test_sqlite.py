@@ -15,6 +15,7 @@ from aegis_cli.pipeline.errors import RecordRefusedError, SinkError
 from aegis_cli.pipeline.reading import loads
 from aegis_cli.pipeline.run import RunOptions, run_pipeline
 from aegis_cli.pipeline.sinks.opening import in_order
+from aegis_cli.pipeline.sinks.sqlite_database import SqliteDatabase
 from tests.pipeline.runs import Runs
 
 if TYPE_CHECKING:
@@ -276,3 +277,9 @@ def test_a_lock_that_is_given_back_is_waited_for(runs: Runs, path: Path) -> None
     threading.Timer(0.2, holder.close).start()
     runs.run(to_table(path))
     assert [(1,), (2,)] == rows(path)
+
+
+def test_what_a_database_has_committed_outlives_a_power_cut(path: Path) -> None:
+    database = SqliteDatabase(str(path), pipeline="p", stop=None)
+    assert (3,) == database.connection.execute("PRAGMA synchronous").fetchone()
+    database.close()

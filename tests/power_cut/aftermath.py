@@ -5,7 +5,7 @@ once. That the records of their logs are those that were acknowledged is looked 
 """
 
 # The seam speaks of plain strings and descriptors, as the store does.
-# ruff: noqa: PTH112, PTH118, PTH119, PTH120, PTH123
+# ruff: noqa: PTH110, PTH112, PTH118, PTH119, PTH120, PTH123
 from __future__ import annotations
 
 import contextlib
@@ -52,6 +52,8 @@ def problems(path: str) -> list[str]:
             found += _producer_problems(store)
         if pipelines.NAME in store.catalog.names("pipelines"):
             found += _pipeline_problems(store)
+        if pipelines.TABLED in store.catalog.names("pipelines"):
+            found += _table_problems(store)
     return found
 
 
@@ -126,3 +128,15 @@ def _pipeline_problems(store: Store) -> list[str]:
         return []
     short = [(count, total) for count, total, _ in found]
     return [f"run to its end the pipeline has written {short}"]
+
+
+def _table_problems(store: Store) -> list[str]:
+    """How the recovered store and its database are not what running the pipeline to its end makes of them."""
+    path = os.path.join(os.path.dirname(store.path), "out.db")
+    pipelines.place_database(_read(path) if os.path.exists(path) else None)
+    pipelines.run(store, name=pipelines.TABLED, flush=True)
+    found, wanted = pipelines.rows(), pipelines.expected(store)
+    if found == wanted == pipelines.counts(store):
+        return []
+    short = [(count, total) for count, total, _ in found]
+    return [f"run to its end the pipeline has brought {short} into the table"]

@@ -23,7 +23,7 @@ from storage.errors import StorageError
 from storage.files import Sync
 from storage.store import Append
 from tests.power_cut import aftermath
-from tests.power_cut.disk import Disk, page_at
+from tests.power_cut.disk import Disk, database_at, page_at
 from tests.power_cut.promises import Facts, Line, View, look
 from tests.power_cut.recorder import recording
 from tests.power_cut.trace import Marked, Trace, Tree
@@ -39,6 +39,7 @@ _FAILURES = (
     StopIteration, OverflowError, MemoryError,
 )  # fmt: skip
 SHARED = "store/journal/shared"
+DATABASE = "out.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,9 @@ class Explorer:
                         del tree[SHARED]
                     else:
                         tree[SHARED] = content
+                database = database_at(trace, index + 1, before=(index + number) % 2 == 0)
+                if database is not None:
+                    tree[DATABASE] = database
                 yield index, choice.label, tree, facts
 
     def judge(self, tree: Tree, facts: Facts) -> list[str]:

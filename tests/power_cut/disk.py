@@ -311,3 +311,13 @@ def page_at(trace: Trace, event: int) -> bytes | None:
             break
         found = page
     return found
+
+
+def database_at(trace: Trace, event: int, *, before: bool) -> bytes | None:
+    """What a database beside the store held then; between two events it may have committed, or not yet."""
+    found = None
+    for index, content in trace.databases:
+        if index > event or (index == event and before):
+            break
+        found = content
+    return found

@@ -4,7 +4,14 @@ The records of the source are given in their order, so what belongs into the top
 without a pipeline: see `expected`. What is found after recovery is run to the end: see `aftermath`.
 """
 
+# The seam speaks of plain strings and descriptors, as the store does.
+# ruff: noqa: PTH108, PTH118, PTH123
 from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import tempfile
 
 import msgspec
 
@@ -27,11 +34,40 @@ aggregate: {{n: count(), s: sum(v), f: 'max(fill)'}}
 map: {{start: window_start, n: n, s: s, f: f}}
 sink: counts
 """
+TABLED = "tabled"
+# Rows that are still to come are kept under the path of their database, so it has one path in every disk.
+DATABASE = os.path.join(tempfile.gettempdir(), f"aegis-power-cut-{os.getpid()}.db")
+_TABLE_PIPELINE = _PIPELINE.replace(NAME, TABLED).replace(
+    "sink: counts", f"sink: [{{sqlite: '{DATABASE}', table: counts}}, counts]"
+)
+_COMMITTED = "pipeline.table.committed"
 
 
-def run(store: Store, *, flush: bool = False) -> None:
+def run(store: Store, *, name: str = NAME, flush: bool = False) -> None:
     """A run of the pipeline to the end that is there now."""
-    run_pipeline(store, loads(_PIPELINE, path="counted.yaml"), RunOptions(once=True, flush=flush))
+    text = _PIPELINE if name == NAME else _TABLE_PIPELINE
+    run_pipeline(store, loads(text, path=f"{name}.yaml"), RunOptions(once=True, flush=flush))
+
+
+def rows() -> list[tuple[int, int, str]]:
+    """What the pipeline wrote into the table, each row as often as it is there."""
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(DATABASE)) as database:
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'counts'").fetchall():
+            return []
+        found = database.execute("SELECT n, s, f FROM counts ORDER BY rowid").fetchall()
+    return [(int(count), int(total), str(fill)) for count, total, fill in found]
+
+
+def place_database(content: bytes | None) -> None:
+    """Let the database be as a power cut left it; it keeps its own promises, so that it is whole."""
+    for path in (DATABASE, f"{DATABASE}-journal"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    if content is not None:
+        with open(DATABASE, "wb") as file:
+            file.write(content)
 
 
 def counts(store: Store) -> list[tuple[int, int, str]]:
@@ -52,12 +88,18 @@ def expected(store: Store) -> list[tuple[int, int, str]]:
     ]
 
 
-def _prepared(stage: Stage) -> Store:
+atexit.register(place_database, None)
+
+
+def _prepared(stage: Stage, name: str = NAME) -> Store:
+    if name == TABLED:
+        place_database(None)
+        stage.recorder.database = DATABASE, _COMMITTED
     store = observed(stage)
     store.create_topic("t", TopicSettings(partitions=1))
     store.create_topic("counts")
     _publish(store, 0, 6)
-    run(store)
+    run(store, name=name)
     return store
 
 
@@ -66,40 +108,47 @@ def _publish(store: Store, first: int, end: int, *, fill: str = "x") -> None:
         store.publish("t", {"at": number * 4, "v": number, "fill": fill})
 
 
-def pipeline(stage: Stage) -> None:
-    """A pipeline runs again and again; one of its commits is bulk."""
-    store = _prepared(stage)
-    stage.begin()
-    _publish(store, 6, 9)
-    run(store)
-    _publish(store, 9, 12, fill="y" * BULK_BYTES)
-    run(store)
-    _publish(store, 12, 14)
-    run(store)
+def _runs(name: str) -> Workload:
+    def work(stage: Stage) -> None:
+        """A pipeline runs again and again; one of its commits is bulk."""
+        store = _prepared(stage, name)
+        stage.begin()
+        _publish(store, 6, 9)
+        run(store, name=name)
+        _publish(store, 9, 12, fill="y" * BULK_BYTES)
+        run(store, name=name)
+        _publish(store, 12, 14)
+        run(store, name=name)
+
+    return work
 
 
-def _dies_running(step: str) -> Workload:
+def _dies_running(step: str, name: str = NAME) -> Workload:
     def work(stage: Stage) -> None:
         """A run dies in the middle of a commit; the next one goes on."""
-        store = _prepared(stage)
+        store = _prepared(stage, name)
         _publish(store, 6, 12)
         stage.begin()
         # The first append of a run says that it began.
         stage.recorder.at("dying", step, die, skip=0 if step.startswith("pipeline") else 1)
         with stage.recorder.actor("dying"):
-            run(store)
+            run(store, name=name)
         stage.bury(store)
         other = observed(stage)
         _publish(other, 12, 14)
-        run(other)
+        run(other, name=name)
         assert expected(other)[: len(counts(other))] == counts(other)
         assert len(expected(other)) - 1 == len(counts(other))
+        if name == TABLED:
+            assert counts(other) == rows()
 
     return work
 
 
-PIPELINES: dict[str, Workload] = {"pipeline": pipeline}
+_STEPS = ("pipeline.prepared", "journal.written", "append.durable", "applied", "pipeline.committed")
+PIPELINES: dict[str, Workload] = {"pipeline": _runs(NAME), "pipeline_with_a_table": _runs(TABLED)}
+PIPELINES |= {f"dies_running_at_{step}": _dies_running(step) for step in _STEPS}
 PIPELINES |= {
-    f"dies_running_at_{step}": _dies_running(step)
-    for step in ("pipeline.prepared", "journal.written", "append.durable", "applied", "pipeline.committed")
+    f"dies_with_a_table_at_{step}": _dies_running(step, TABLED)
+    for step in ("pipeline.table.written", *_STEPS, "pipeline.table", _COMMITTED)
 }

@@ -63,7 +63,8 @@ class Recorder:
         self._hooks: list[_Hook] = []
         self._tickets = 0
         self._looking = False
-        self._page_path = ""
+        # A database that keeps its own promises, and the step at which it has committed.
+        self.database = ("", "")
 
     # -- actors ---------------------------------------------------------------------------------------
 
@@ -218,6 +219,10 @@ class Recorder:
                 self._add(Unlinked(directory, name, node))
 
     def step(self, name: str) -> None:
+        path, committed = self.database
+        if name == committed:
+            with open(path, "rb") as file:
+                self.trace.databases.append((self.now, file.read()))
         self._reach(name)
 
 

@@ -6,9 +6,16 @@ A sync that nobody misses is not needed, or a workload is missing here.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from aegis_cli.pipeline.outgoing import Outgoing
+from aegis_cli.pipeline.sinks.sink import Rows
+from aegis_cli.pipeline.sinks.sqlite import SqliteSink
+from aegis_cli.pipeline.state import Facts
+from storage import files
 from storage.checksum import Check
 from storage.files import Sync
 from tests.power_cut import damage, rig
@@ -80,6 +87,37 @@ def test_a_check_that_is_left_out_lets_damage_through(check: Check) -> None:
                 if through == 3:
                     break
     assert through, f"nobody misses the check: {check.value}"
+
+
+def _commit_before_the_store(sink: SqliteSink, rows: list[dict[str, Any]], number: int) -> None:
+    _bring(sink, rows, number)
+    sink._database.commit()
+    files.step("pipeline.table.committed")
+
+
+def _remember_nothing(sink: SqliteSink, rows: Rows, outgoing: Outgoing, facts: Facts) -> int:
+    count = _prepare(sink, rows, outgoing, facts)
+    facts.pending.clear()
+    return count
+
+
+_bring, _prepare = SqliteSink._bring, SqliteSink.prepare
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [("_bring", _commit_before_the_store), ("prepare", _remember_nothing)],
+    ids=["rows before the commit", "rows forgotten"],
+)
+def test_a_table_that_is_not_brought_there_around_the_commit_breaks_a_promise(
+    monkeypatch: pytest.MonkeyPatch, name: str, broken: Callable[..., object]
+) -> None:
+    monkeypatch.setattr(SqliteSink, name, broken)
+    with rig.scratch() as scratch, small_sizes():
+        explorer = Explorer(scratch, states_per_cut=_STATES_PER_CUT, violations_max=1)
+        report = explorer.explore(rig.recorded.__wrapped__("pipeline_with_a_table"))
+    assert report.violations
 
 
 def test_every_sync_and_every_check_is_missed_somewhere() -> None:

@@ -91,12 +91,13 @@ class Image:
 
 @dataclass(slots=True)
 class Trace:
-    """All that happened after `initial` was durable. `pages` is the mapped page as it was from an event on;
-    power is cut from event `start` on."""
+    """All that happened after `initial` was durable. `pages` is the mapped page as it was from an event on,
+    `databases` what a database beside the store had committed; power is cut from event `start` on."""
 
     initial: Image
     events: list[Event] = field(default_factory=list)
     pages: list[tuple[int, bytes]] = field(default_factory=list)
+    databases: list[tuple[int, bytes]] = field(default_factory=list)
     start: int = 0
 
 

@@ -44,7 +44,9 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             raise self.error(str(error)) from error
         try:
-            self.work(lambda: self._patiently("PRAGMA synchronous=FULL"))
+            # What the database has committed, the store forgets with its next commit. EXTRA syncs the
+            # directory too: with FULL a power cut may bring back the rollback journal, which undoes it.
+            self.work(lambda: self._patiently("PRAGMA synchronous=EXTRA"))
         except BaseException:
             self.close()
             raise
