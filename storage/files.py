@@ -77,6 +77,8 @@ _FALLOC_FL_KEEP_SIZE = 1
 _PIECE_BYTES = 16 * 1024
 _EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _SHARED = fcntl.LOCK_SH | fcntl.LOCK_NB
+_PAGE_BYTES = 4096
+_advise = getattr(os, "posix_fadvise", None)
 # From fcntl.h: type, whence, start, length, process.
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -218,6 +220,19 @@ def sync(fd: int, promise: Sync, path: str) -> None:
         os.fdatasync(fd)
     except OSError as error:
         raise SyncFailedError(path, error.strerror or str(error)) from error
+
+
+def start_writing(fd: int, position: int, length: int) -> None:
+    """Have the disk begin with what was just written there, at most a page, before its sync asks for it.
+
+    It promises nothing: where the kernel does not do it, the sync has more to wait for. Of more than a page
+    the kernel would also drop what it holds in memory, which is what this call is for elsewhere.
+    """
+    if _advise is not None and length <= _PAGE_BYTES:
+        try:
+            _advise(fd, position, length, os.POSIX_FADV_DONTNEED)
+        except OSError:
+            return
 
 
 def sync_directory(path: str, promise: Sync) -> None:

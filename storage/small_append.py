@@ -139,6 +139,8 @@ class SmallAppend:
                 journal.add(end, _pack_crc(crc) + body, crc)
             finally:
                 journal.append_lock.release()
+            if durable:
+                journal.start_writing(end, length)
             fields = (
                 HEAD_VERSION, 0, salt, self._process, offset + count, base, slot + 1, data_end + lines_bytes,
                 meta_end + meta_bytes, max_ms, append_ms, created_ms, data_room, index_room, meta_room,

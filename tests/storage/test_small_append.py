@@ -265,3 +265,64 @@ def test_what_cannot_be_shown_is_said_so_and_shown_before_the_next(
         assert [b"0", b"1", b"2", b"3", b"4"] == values(store)
     # A log that is stuck is left to the ordinary way.
     assert [None] == small_ones
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What the disk is told to begin with, and each sync of the journal, from now on."""
+    told: list[object] = []
+    real = os.fdatasync
+
+    def sync(fd: int) -> None:
+        told.append("sync")
+        real(fd)
+
+    monkeypatch.setattr(files, "_advise", lambda fd, *given: told.append(given[:2]))
+    monkeypatch.setattr(os, "fdatasync", sync)
+    return told
+
+
+def test_the_disk_begins_with_a_record_before_its_sync(store: Store, begun: list[object]) -> None:
+    with store:
+        journal = store.journal
+        before = journal.end.position
+        store.publish("t", 3)
+        assert [(before, journal.end.position - before), "sync"] == begun
+
+
+def test_the_disk_does_not_begin_with_what_nobody_waits_for(store: Store, begun: list[object]) -> None:
+    with store:
+        store.alter_topic("t", TopicSettings(durability="os"))
+        store.publish("t", 3)
+        begun.clear()
+        store.publish("t", 4)
+        assert [] == begun
+
+
+def test_the_disk_does_not_begin_twice_with_a_page_that_somebody_syncs(
+    store: Store, begun: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store:
+        # As if another process were at its sync; the next sync is none the less waited for.
+        monkeypatch.setattr(type(store.journal.page), "intent", lambda self, lane: 0)
+        store.publish("t", 3)
+        assert ["sync"] == begun
+
+
+def test_the_disk_does_not_begin_with_more_than_a_page(store: Store, begun: list[object]) -> None:
+    with store:
+        store.publish("t", "x" * 4096)
+        assert ["sync"] == begun
+
+
+def test_a_kernel_that_does_not_begin_early_changes_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: object) -> None:
+        raise OSError(22, "Invalid argument")
+
+    with store:
+        monkeypatch.setattr(files, "_advise", refuse)
+        assert 3 == store.publish("t", 3).base_offset
+        monkeypatch.setattr(files, "_advise", None)
+        assert 4 == store.publish("t", 4).base_offset
