@@ -24,6 +24,8 @@ _T = TypeVar("_T")
 
 # Small batches are put together up to this size; a reader that wants one record reads its whole batch.
 MERGED_BYTES_MAX = 1024 * 1024
+# A batch up to this size gains by the company of others; what is larger goes its own way.
+SMALL_BYTES = 8 * 1024
 
 
 class RecordBatch(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from storage import append as appending
-from storage.batch import Receipt, RecordBatch, merged
+from storage.batch import SMALL_BYTES, Receipt, RecordBatch, merged
 from storage.errors import (
     DamageError,
     DiskFullError,
@@ -35,8 +35,6 @@ from storage.small_append import SmallAppend
 if TYPE_CHECKING:
     from storage.posting import Posting
 
-# What is larger goes its own way: it gains nothing by company.
-SMALL_BYTES = 8 * 1024
 _SMALL_COUNT = 512
 # Together they stay small enough to lie in the journal, with some room for their columns.
 GROUP_BYTES = PAYLOAD_BYTES_MAX * 3 // 4
@@ -94,8 +92,13 @@ class Combiner:
             return self._in_turn(batch, durable)
         try:
             posting = self._posting
-            if posting is not None and posting.is_due:
-                return self._post(posting, batch, None, durable)
+            if posting is not None:
+                posted = posting.append_small(batch)
+                if posted is not None:
+                    self._next_offset = posted.last_offset + 1
+                    return posted
+                if posting.is_due:
+                    return self._post(posting, batch, None, durable)
             # Written out, since this is all that there is to it for a writer who is alone.
             receipt = self._small.append(batch, durable)
             if receipt is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from storage.append import Write, append
 from storage.batch import Receipt
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from storage.combine import Combiner
     from storage.journal import Journal
     from storage.log import Log
+    from storage.topic import Topic
+
+
+class Way(NamedTuple):
+    """How small appends go to a log of a topic, as that was when its settings were read."""
+
+    topic: Topic
+    log: Log
+    combiner: Combiner
+    durable: bool
 
 
 class Company:
@@ -27,7 +37,6 @@ class Company:
         self._mutex = threading.Lock()
         # None stands for a log that was appended to once.
         self._combiners: dict[Log, Combiner | None] = {}
-        self.get = self._combiners.get
 
     def append(self, journal: Journal, writes: list[Write], *, durable: bool) -> list[Receipt]:
         """Append to all logs or to none, in company where that can be. Raises what `storage.append` does."""
@@ -49,6 +58,13 @@ class Company:
             combiner = self._combiners.get(log) or Combiner(log, self._clock_ms, self._lock_wait_seconds)
             self._combiners[log] = combiner
         return combiner
+
+    def way(self, topic: Topic, log: Log) -> Way | None:
+        """How small appends go to one log of the topic; `None` for the first of them."""
+        combiner = self._combiners.get(log)
+        if combiner is None:
+            return None
+        return Way(topic, log, combiner, topic.settings.durability == "fsync")
 
     def part(self, log: Log) -> None:
         """Forget a log that is closed, and give back what was shared with other processes."""

@@ -8,14 +8,16 @@ Numbers are those of the Linux kernel's headers (linux/futex.h, asm/unistd.h).
 from __future__ import annotations
 
 import ctypes
-import errno
 import mmap
 import os
+import struct
+import time
 
 ALL_BITS = 0xFFFFFFFF
 
 _FUTEX_WAIT_BITSET = 9
 _FUTEX_WAKE_BITSET = 10
+_EVERYBODY = 0x7FFFFFFF
 _FUTEX_NUMBER = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}.get(
     os.uname().machine
 )
@@ -23,10 +25,6 @@ _FUTEX_NUMBER = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class _Timespec(ctypes.Structure):
-    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
 
 def fallocate(fd: int, mode: int, position: int, length: int) -> None:
@@ -51,20 +49,12 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 64 * 1024 * 1024)
 
 
-_Call = (
-    ctypes.c_long,
-    ctypes.c_void_p,
-    ctypes.c_int,
-    ctypes.c_uint32,
-    ctypes.c_void_p,
-    ctypes.c_void_p,
-    ctypes.c_uint32,
-)
-# Waking takes less than handing the interpreter to another thread would, so it keeps it.
+# Declared types of arguments and a kept errno would make a call three times as long: integers go as they are,
+# pointers as `c_void_p`. Waking takes less than handing the interpreter to another thread, so it keeps it.
 _wake = ctypes.PyDLL(None)["syscall"]
-_wake.argtypes = _Call
-_sleep = _libc["syscall"]
-_sleep.argtypes = _Call
+_sleep = ctypes.CDLL(None)["syscall"]
+# A `struct timespec`: bytes are passed as what they are, and cost a third of a structure of ctypes.
+_timespec = struct.Struct("@ll").pack
 
 
 class Futex:
@@ -76,11 +66,10 @@ class Futex:
     """
 
     def __init__(self, page: mmap.mmap, position: int) -> None:
-        self._word = ctypes.c_uint32.from_buffer(page, position)
-        self._address = ctypes.addressof(self._word)
-
-    def value(self) -> int:
-        return self._word.value
+        """`word` is what to look at before looking for news, and to hand to `wait` after that."""
+        self._held = ctypes.c_uint32.from_buffer(page, position)
+        self._pointer = ctypes.c_void_p(ctypes.addressof(self._held))
+        self.word = memoryview(page)[position : position + 4].cast("I")
 
     def wait(self, seen: int, *, until_seconds: float, bits: int = ALL_BITS) -> bool:
         """Sleep, until that time of the monotonic clock at most; whether it was not for the whole time.
@@ -88,24 +77,21 @@ class Futex:
         It may be for no time at all: callers look again at what they wait for.
         """
         if _FUTEX_NUMBER is None:
-            import time
-
-            left_seconds = until_seconds - time.monotonic()
-            time.sleep(max(min(left_seconds, 0.001), 0.0))
-            return left_seconds > 0.001
-        seconds = int(until_seconds)
-        until = _Timespec(seconds, int((until_seconds - seconds) * 1e9))
-        until_address = ctypes.addressof(until)
-        if _sleep(_FUTEX_NUMBER, self._address, _FUTEX_WAIT_BITSET, seen, until_address, 0, bits) == 0:
-            return True
-        return ctypes.get_errno() != errno.ETIMEDOUT
+            time.sleep(max(min(until_seconds - time.monotonic(), 0.001), 0.0))
+        else:
+            seconds = int(until_seconds)
+            until = _timespec(seconds, int((until_seconds - seconds) * 1e9))
+            if _sleep(_FUTEX_NUMBER, self._pointer, _FUTEX_WAIT_BITSET, seen, until, None, bits) == 0:
+                return True
+        return self.word[0] != seen or time.monotonic() < until_seconds
 
     def wake(self, bits: int = ALL_BITS) -> None:
-        word = self._word
-        word.value = (word.value + 1) & 0xFFFFFFFF
+        word = self.word
+        word[0] = (word[0] + 1) & 0xFFFFFFFF
         if _FUTEX_NUMBER is not None:
-            _wake(_FUTEX_NUMBER, self._address, _FUTEX_WAKE_BITSET, 0x7FFFFFFF, 0, 0, bits)
+            _wake(_FUTEX_NUMBER, self._pointer, _FUTEX_WAKE_BITSET, _EVERYBODY, None, None, bits)
 
     def close(self) -> None:
         """Let go of the mapping, so that it can be unmapped."""
-        del self._word
+        self.word.release()
+        del self._held

@@ -8,7 +8,7 @@ import msgspec
 
 from storage.batch import RecordBatch
 
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 
 
 def record_of(
@@ -23,9 +23,9 @@ def record_of(
     `value` is anything that JSON can say; `field` is the one that the topic declares as its key.
     """
     if key is None and field is None and timestamp_ms is None and not headers:
-        return RecordBatch(lines=_encode(value) + b"\n", count=1), None
-    raw_key = chosen_by = None if key is None else _encode(key)
-    lines = _encode(value) + b"\n"
+        return RecordBatch(lines=encode(value) + b"\n", count=1), None
+    raw_key = chosen_by = None if key is None else encode(key)
+    lines = encode(value) + b"\n"
     if field is not None:
         # A declared key is read out of the value: it chooses the partition and is not stored again.
         from storage.keys import keys_of_lines
@@ -35,7 +35,7 @@ def record_of(
         raw_key = None if raw_key == declared else raw_key
     header_list = None
     if headers:
-        header_list = [_encode([{"key": name, "value": text} for name, text in headers.items()])]
+        header_list = [encode([{"key": name, "value": text} for name, text in headers.items()])]
     batch = RecordBatch(
         lines=lines,
         count=1,

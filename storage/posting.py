@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from storage import files
 from storage.batch import Receipt, RecordBatch
-from storage.combine import GROUP_BYTES, check_columns, joined
+from storage.combine import GROUP_BYTES, check_columns
 from storage.errors import InDoubtError, LockTimeoutError, NotYetVisibleError, StorageError
 from storage.log import Log
 from storage.posts import News, Posts, Retracted, open_posts
 from storage.posts_file import POSTS_FILE
+from storage.request import together
+
+if TYPE_CHECKING:
+    from storage.log import LogPlace
+    from storage.small_post import SmallPost
 
 # A process posts until, as the leader, it had fewer than so many in its group so often in a row.
 _GROUP_ENOUGH = 3
@@ -55,24 +60,45 @@ class Posting:
         self._posts: Posts | None = None
         self._groups_left = 0
         self._shy_until = 0.0
+        # The short way to post, for the partition as it was when that was made.
+        self._small: SmallPost | None = None
+        self._small_place: LogPlace | None = None
 
     def close(self) -> None:
         """Give back the slot."""
         if self._posts is not None:
             self._log.group = None
             self._posts.close()
-            self._posts = None
+            self._posts = self._small = self._small_place = None
 
     def begin(self) -> None:
         """There is a crowd: post from now on."""
         self._groups_left = _SMALL_GROUPS_MAX
+        if self._posts is None:
+            self._open()
 
     @property
     def is_due(self) -> bool:
         """Whether there is a crowd, as this process knows it or as somebody leads one."""
+        if self._small is not None and self._small.number:
+            return True
         if not self._groups_left and (self._posts is None or not self._posts.is_led):
             return False
         return not self._shy_until or time.monotonic() > self._shy_until
+
+    def append_small(self, batch: RecordBatch) -> Receipt | None:
+        """Append a batch as it almost always goes: somebody leads, and brings the news.
+
+        `None` where not: then it has to be done by `append` if that is due, or the ordinary way.
+        """
+        small = self._small
+        if small is None or self._shy_until or self._log.place is not self._small_place:
+            return None
+        try:
+            return small.append(batch, _STALL_SECONDS)
+        except BaseException:
+            self._give_up()
+            raise
 
     def append(self, batch: RecordBatch, deadline: float, durable: bool) -> Receipt | None:
         """Append a batch in company; `None` if nothing came of it: it has to be done the ordinary way.
@@ -80,24 +106,26 @@ class Posting:
         Raises what `storage.append.append` does, and `InDoubtError`.
         """
         self._shy_until = 0.0
-        posts = self._posts or self._open()
+        posts, small, place = self._posts or self._open(), self._small, self._log.place
         if posts is None:
             return None
-        check_columns(batch)
-        number = posts.post(batch, stamp=self._log.place.settings_stamp)
-        if number is None:
-            return None
         try:
-            # What almost always happens comes first: somebody leads and brings the news.
-            done = posts.is_led and posts.wait(number, timeout_seconds=_STALL_SECONDS) is News.DONE
-            done = done or self._wait(posts, number, deadline, durable)
+            if small is not None and small.number:
+                # It is posted already.
+                number, small.number = small.number, 0
+            else:
+                check_columns(batch)
+                number = posts.post(batch, stamp=place.settings_stamp) or 0
+                if not number:
+                    return None
+            done = self._wait(posts, number, deadline, durable)
             if not done and not self._conclude(posts, number, deadline, durable):
                 return None
         except BaseException:
-            # What its writer has given up should not be appended any more, if that can still be said.
-            posts.retract()
+            self._give_up()
             raise
-        place = self._log.place
+        if place is not self._small_place:
+            self._know(posts, place)
         base_offset, append_time_ms = posts.placed()
         return Receipt(
             topic=place.topic,
@@ -107,13 +135,26 @@ class Posting:
             append_time_ms=append_time_ms,
         )
 
+    def _give_up(self) -> None:
+        """What its writer has given up should not be appended any more, if that can still be said."""
+        if self._posts is not None:
+            self._posts.retract()
+        if self._small is not None:
+            self._small.number = 0
+
     def _open(self) -> Posts | None:
         # There may be no room for the file, or no slot: then each appends for itself.
         with suppress(StorageError, OSError):
             self._posts = self._log.group = open_posts(self._log.place.directory, salt=self._journal.salt)
         if self._posts is None:
             self._shy_until = time.monotonic() + _SHY_SECONDS
+        else:
+            self._know(self._posts, self._log.place)
         return self._posts
+
+    def _know(self, posts: Posts, place: LogPlace) -> None:
+        """The partition is at this place: its topic may have got new settings."""
+        self._small, self._small_place = posts.small(place), place
 
     # -- as a poster ----------------------------------------------------------------------------------
 
@@ -220,7 +261,7 @@ class Posting:
             posts.begin(group)
             files.step("combine.gathered")
             try:
-                self._append(joined([member.batch for member in group]), deadline, durable)
+                self._append(together(group), deadline, durable)
             except Retracted:
                 # One poster has given up; the others stay.
                 continue

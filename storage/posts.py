@@ -30,7 +30,6 @@ from storage.posts_file import (
     COMMITTED,
     DONE,
     FILE_BYTES,
-    FIRST_SLOT_BYTE,
     FUTEX_BYTE,
     LAST,
     LED,
@@ -39,7 +38,6 @@ from storage.posts_file import (
     POSTS_FILE,
     REFUSED,
     SEQUENCE,
-    SLOT_BYTES,
     SLOTS,
     TAKEN,
     TIME,
@@ -48,10 +46,12 @@ from storage.posts_file import (
     make_whole,
     resolve,
 )
-from storage.request import Request, decode_request, encode_request, short_stamp
+from storage.request import Request, read_request, short_stamp, write_request
 
 if TYPE_CHECKING:
     from storage.libc import Futex
+    from storage.log import LogPlace
+    from storage.small_post import SmallPost
 
 
 class Retracted(Exception):
@@ -66,6 +66,10 @@ class News(IntEnum):
     SILENCE = 2
 
 
+# To look a member up in its class takes the interpreter as long as a short call.
+_DONE, _LOOK, _SILENCE = News
+
+
 class Posts:
     """The posts of one partition, mapped, with a slot of this process's own. One thread at a time uses it."""
 
@@ -74,13 +78,16 @@ class Posts:
         self._slot = slot
         self._epoch = epoch_of(salt)
         self._map = mmap.mmap(fd, FILE_BYTES)
-        self._words = memoryview(self._map).cast("Q")
+        self._bytes = memoryview(self._map)
+        self._words = self._bytes.cast("Q")
         self._futex: Futex | None = None
         self._group: list[Request] = []
         self._leader_thread = 0
         self._taken = False
-        last = self._words[LAST + slot]
-        self._number = last if last >> NUMBER_BITS == self._epoch else self._epoch << NUMBER_BITS
+        # A stamp of settings, as topics have it and as requests carry it.
+        self._stamp: tuple[tuple[int, int] | None, int] = (None, 0)
+        if self._words[LAST + slot] >> NUMBER_BITS != self._epoch:
+            self._words[LAST + slot] = self._epoch << NUMBER_BITS
         _mapped.add(self)
 
     def close(self) -> None:
@@ -90,6 +97,7 @@ class Posts:
             self._futex.close()
             self._futex = None
         self._words.release()
+        self._bytes.release()
         self._map.close()
         if self._fd >= 0:
             files.close_file(self._fd)
@@ -100,23 +108,38 @@ class Posts:
         os.close(self._fd)
         self._fd = -1
 
+    def small(self, place: LogPlace) -> SmallPost | None:
+        """The short way to post for a partition as it is now; `None` where it would not do."""
+        if _weakly_ordered:
+            return None
+        from storage.small_post import SmallPost
+
+        slot, stamp = self._slot, self._short(place.settings_stamp)
+        futex = self._futex or self._open_futex()
+        return SmallPost(self._words, self._bytes, slot, futex, _bit(slot), place, stamp)
+
     # -- for the poster -------------------------------------------------------------------------------
 
     def post(self, batch: RecordBatch, *, stamp: tuple[int, int]) -> int | None:
         """Put a batch into the own slot; returns the request's number, or `None` if it does not fit."""
-        number = self._number + 1
-        raw = encode_request(number, stamp, batch)
-        if raw is None:
+        words, slot = self._words, self._slot
+        number = words[LAST + slot] + 1
+        words[LAST + slot] = number
+        if not write_request(words, self._bytes, slot, number, self._short(stamp), batch):
             return None
-        self._number = number
-        slot = self._slot
-        self._words[LAST + slot] = number
-        at = FIRST_SLOT_BYTE + slot * SLOT_BYTES
-        self._map[at : at + len(raw)] = raw
         files.step("combine.post")
-        self._words[POSTED + self._slot] = number
+        if _weakly_ordered:
+            _fence()
+        words[POSTED + slot] = number
         files.step("combine.posted")
         return number
+
+    def _short(self, stamp: tuple[int, int]) -> int:
+        known, short = self._stamp
+        if known is not stamp:
+            short = short_stamp(stamp)
+            self._stamp = stamp, short
+        return short
 
     def retract(self) -> None:
         """Take the request back: under the partition's lock, or as the leader, or see `withdraw`."""
@@ -172,17 +195,18 @@ class Posts:
     def wait(self, number: int, *, timeout_seconds: float) -> News:
         """Sleep until there is news of the own request, at most this long."""
         words, slot = self._words, self._slot
+        done = DONE + slot
         futex = self._futex or self._open_futex()
-        seen = futex.value()
-        if words[DONE + slot] != number:
-            if words[REFUSED + slot] == number:
-                return News.LOOK
-            until_seconds = time.monotonic() + timeout_seconds
-            woken = futex.wait(seen, until_seconds=until_seconds, bits=_bit(slot))
-            if words[DONE + slot] != number:
-                # What woke it may have been for another one.
-                return News.LOOK if woken else News.SILENCE
-        return News.DONE
+        seen = futex.word[0]
+        if words[done] == number:
+            return _DONE
+        if words[REFUSED + slot] == number:
+            return _LOOK
+        woken = futex.wait(seen, until_seconds=time.monotonic() + timeout_seconds, bits=_bit(slot))
+        if words[done] == number:
+            return _DONE
+        # What woke it may have been for another one.
+        return _LOOK if woken else _SILENCE
 
     # -- for the leader -------------------------------------------------------------------------------
 
@@ -195,44 +219,40 @@ class Posts:
 
     def gather(self, limit_bytes: int, *, stamp: tuple[int, int]) -> list[Request]:
         """What is posted, the own request first, up to so many bytes. As the leader."""
+        words, data, slots, settings = self._words, self._bytes, self._pending(), self._short(stamp)
+        if _weakly_ordered:
+            _fence()
+        if self._slot in slots:
+            slots.remove(self._slot)
+            slots.insert(0, self._slot)
         members = []
         size = 0
-        pending = self._pending()
-        if self._slot in pending:
-            pending.remove(self._slot)
-            pending.insert(0, self._slot)
-        settings = short_stamp(stamp)
-        for slot in pending:
-            member = self._read(slot, settings)
-            if member is not None:
-                size += member.size_bytes
-                if size > limit_bytes:
-                    break
-                members.append(member)
+        for slot in slots:
+            member = read_request(words, data, slot, words[POSTED + slot])
+            if member is None:
+                continue  # it is being written
+            if member.stamp != settings:
+                # It rests on other settings of the topic.
+                words[REFUSED + slot] = member.number
+                self._wake(_bit(slot))
+                continue
+            size += member.size_bytes
+            if size > limit_bytes:
+                break
+            members.append(member)
         return members
 
     def _pending(self) -> list[int]:
         words, epoch = self._words, self._epoch
         posted = words[POSTED : POSTED + SLOTS].tolist()
         taken = words[TAKEN : TAKEN + SLOTS].tolist()
+        if posted == taken:
+            return []
         return [
             slot
             for slot, (number, other) in enumerate(zip(posted, taken, strict=True))
             if number != other and number >> NUMBER_BITS == epoch and words[REFUSED + slot] != number
         ]
-
-    def _read(self, slot: int, settings: int) -> Request | None:
-        """The request in a slot; `None` if it is being written, or rests on other settings of the topic."""
-        at = FIRST_SLOT_BYTE + slot * SLOT_BYTES
-        found = decode_request(self._map, at, slot, self._words[POSTED + slot])
-        if found is None:
-            return None
-        request, stamp = found
-        if stamp == settings:
-            return request
-        self._words[REFUSED + slot] = request.number
-        self._wake(_bit(slot))
-        return None
 
     def begin(self, group: list[Request]) -> None:
         """What this thread appends from now on is this group's."""
@@ -258,14 +278,14 @@ class Posts:
         if not self.is_under_way:
             return
         words, offset = self._words, next_offset
-        for slot, number, batch, _ in self._group:
+        for slot, number, count, *_ in self._group:
             words[BASE + slot] = offset
             words[TAKEN + slot] = number
-            offset += batch.count
+            offset += count
         self._taken = True
         files.step("combine.taken")
         _fence()
-        if any(words[POSTED + slot] != number for slot, number, *_ in self._group):
+        if [slot for slot, number, *_ in self._group if words[POSTED + slot] != number]:
             self.settle(next_offset, 0, 0)
             raise Retracted
 
@@ -285,7 +305,7 @@ class Posts:
         files.step("combine.durable")
         words = self._words
         words[BEAT] += 1
-        for slot, number, _, _ in self._group:
+        for slot, number, *_ in self._group:
             words[DONE + slot] = number
         files.step("combine.done")
         self._wake_group()
@@ -293,7 +313,7 @@ class Posts:
     def give_up(self) -> None:
         """The leader does no more for its group: each finds out for itself how far it got."""
         words = self._words
-        for slot, number, _, _ in self._group:
+        for slot, number, *_ in self._group:
             words[REFUSED + slot] = number
         self._wake_group()
 
@@ -332,6 +352,8 @@ def _bit(slot: int) -> int:
 
 
 _fence_lock = threading.Lock()
+# An x86 stores, and loads, in the order of the program; elsewhere a fence keeps a request before its number.
+_weakly_ordered = os.uname().machine not in ("x86_64", "i686")
 
 
 def _fence() -> None:

@@ -204,7 +204,7 @@ class SharedPage:
     def sleep(self, until_sequence: int, *, timeout_seconds: float) -> None:
         """Sleep until somebody says that more is durable, at most this long."""
         futex = self._open_futex()
-        seen = futex.value()
+        seen = futex.word[0]
         self._words[_SLEEPERS] = 1
         if self.synced < until_sequence:
             futex.wait(seen, until_seconds=time.monotonic() + timeout_seconds)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from storage import append as appending
 from storage import opening
 from storage.append import Append as Append
-from storage.batch import Batch, Message, Receipt, RecordBatch
+from storage.batch import SMALL_BYTES, Batch, Message, Receipt, RecordBatch
 from storage.catalog import Catalog
 from storage.errors import (
     DamageError,
@@ -36,12 +36,12 @@ from storage.head import may_hide
 from storage.journal import Journal
 from storage.keys import partition_for
 from storage.log import Log
-from storage.message import record_of
+from storage.message import encode, record_of
 from storage.names import check_name
 from storage.topic import Topic, TopicSettings
 
 if TYPE_CHECKING:
-    from storage.company import Company
+    from storage.company import Company, Way
     from storage.maintenance import Maintenance
     from storage.reader import Gap, LogReader
     from storage.subscriber import Subscriber
@@ -87,6 +87,7 @@ class Store:
         self._logs: dict[bytes, Log] = {}
         self._topics: dict[str, Topic] = {}
         self._placed: dict[tuple[str, int], tuple[tuple[int, int], Log]] = {}
+        self._ways: dict[tuple[str, int], Way | None] = {}
         self._turns: dict[str, Iterator[int]] = {}
         self._mutex = threading.RLock()
         if not read_only and opening.recovery_is_due(self.path):
@@ -129,6 +130,7 @@ class Store:
                 log.close()
             self._logs.clear()
             self._placed.clear()
+            self._ways.clear()
             for part in (self._maintenance, self._journal, self._opened):
                 if part is not None:
                     part.close()
@@ -208,9 +210,15 @@ class Store:
         timestamp_ms: int | None = None,
     ) -> Receipt:
         """Publish one message, durably and visibly; `value` is anything that JSON can say."""
-        number, batch = self.message(
-            topic, value, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms
-        )
+        number, known = 0, self._topics.get(topic)
+        is_plain = key is None and headers is None and partition is None and timestamp_ms is None
+        if is_plain and known is not None and known.is_plain:
+            # What `message` would find out, for nearly all of them: see `storage.small_post`.
+            batch = RecordBatch(lines=encode(value) + b"\n", count=1)
+        else:
+            number, batch = self.message(
+                topic, value, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms
+            )
         receipt = self._append_small(topic, number, batch)
         return receipt or self.append([Append(topic=topic, partition=number, batches=[batch])])[0]
 
@@ -283,20 +291,22 @@ class Store:
         return receipts
 
     def _append_small(self, topic: str, partition: int, batch: RecordBatch) -> Receipt | None:
-        """Append to a log that is known; `None`, with nothing stored, where there is more to do."""
-        journal, known, found = self._journal, self._topics[topic], self._placed.get((topic, partition))
-        if found is None or found[0] != known.stamp or journal is None or journal.wants_checkpoint:
-            return None
-        log = found[1]
-        combiner = self._company.get(log)
-        if combiner is None or not combiner.can_take(batch):
+        """Append one record to a log that is known; `None`, with nothing stored, if there is more to do."""
+        journal, known = self._journal, self._topics[topic]
+        way = self._ways.get((topic, partition))
+        if way is None or way.topic is not known:
+            found = self._placed.get((topic, partition))
+            if found is None or found[0] != known.stamp:
+                return None
+            way = self._ways[topic, partition] = self._company.way(known, found[1])
+        if way is None or journal is None or journal.wants_checkpoint or len(batch.lines) > SMALL_BYTES:
             return None
         try:
-            receipt = combiner.append(batch, known.settings.durability == "fsync")
+            receipt = way.combiner.append(batch, way.durable)
         except TopicChangedError:
             return None
-        if log.rolled or self.journal.wants_checkpoint:
-            self._maintain([log] if log.rolled else [])
+        if way.log.rolled or self.journal.wants_checkpoint:
+            self._maintain([way.log] if way.log.rolled else [])
         return receipt
 
     def _maintain(self, rolled: list[Log]) -> None:

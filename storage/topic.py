@@ -86,6 +86,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     topic_id: bytes
     settings: TopicSettings
     stamp: tuple[int, int]
+    # One partition and no declared key: a message says nothing about where it goes.
+    is_plain: bool
 
     @property
     def partitions(self) -> int:
@@ -159,6 +161,7 @@ def read_topic(directory: str, name: str | None = None) -> Topic:
         topic_id=topic_id,
         settings=settings,
         stamp=stamp,
+        is_plain=settings.partitions == 1 and settings.key is None,
     )
 
 

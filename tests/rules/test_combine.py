@@ -30,6 +30,8 @@ BEHIND_THE_LOCK = [
     "combine.durable",
     "combine.done",
 ]
+# What has a key goes the long way of a post, what has none the short one.
+KEYS = ["k", None]
 STEPS = BEFORE_THE_LOCK + UNDER_THE_LOCK + BEHIND_THE_LOCK
 
 
@@ -48,7 +50,7 @@ class Company:
         self.leader.send("publish", "t", '"own"')
         self.gate.wait_reached()
         for number, poster in enumerate(self.posters):
-            poster.send("publish", "t", f'"posted {number}"', key="k")
+            poster.send("publish", "t", f'"posted {number}"', key=KEYS[number])
         until(lambda: 2 == self.rig.innards.posted("t"), "two posts")
         self.gate.open()
 
@@ -211,7 +213,7 @@ def test_a_group_that_its_leader_cannot_show_is_shown_by_each(rig: Rig, writer: 
 def test_a_group_for_which_there_is_no_room_is_appended_by_each_alone(rig: Rig, writer: Worker) -> None:
     company = Company(rig, "allocate:.meta=enospc")
     company.begin()
-    # The leader's own has no key, so it needs no metadata; theirs does.
+    # The leader's own has no key, so it needs no metadata; one of theirs does.
     assert [[0, 0]] == company.leader.reply()
     company.check()
 
@@ -221,7 +223,7 @@ def test_settings_that_change_meanwhile_are_taken_over_by_each(rig: Rig, writer:
     company.leader.send("publish", "t", '"own"')
     company.gate.wait_reached()
     for number, poster in enumerate(company.posters):
-        poster.send("publish", "t", f'"posted {number}"', key="k")
+        poster.send("publish", "t", f'"posted {number}"', key=KEYS[number])
     until(lambda: 2 == rig.innards.posted("t"), "two posts")
     writer.do("alter", "t", retention_bytes=1 << 30)
     company.gate.open()

@@ -12,7 +12,7 @@ from storage.batch import RecordBatch
 from storage.head import Tail
 from storage.journal_record import Location
 from storage.posts import News, Posts, Retracted, open_posts
-from storage.posts_file import SLOTS, resolve_left
+from storage.posts_file import FIRST_SLOT_BYTE, SLOT_BYTES, SLOTS, resolve_left
 from storage.request import Request
 from tests.storage.small_batches import lines
 
@@ -139,16 +139,35 @@ def test_other_settings_and_other_epochs_are_not_gathered(two: tuple[Posts, Post
     assert poster.is_refused(number)
 
 
-def test_a_request_that_is_torn_is_not_gathered(two: tuple[Posts, Posts], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "word, value",
+    [(0, 7), (2, 1 << 32 | 0xFFFF << 16), (2, 1 << 32 | 4 << 16 | 9)],
+    ids=["of another number", "longer than a slot", "with columns that are none"],
+)
+def test_a_request_that_is_torn_is_not_gathered(
+    two: tuple[Posts, Posts], tmp_path: Path, word: int, value: int
+) -> None:
     leader, poster = two
     poster.post(lines('"some value"'), stamp=STAMP)
-    path = tmp_path / "posts"
-    whole = path.read_bytes()
-    at = whole.index(b"some value")
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(b"S")
+    assert 1 == len(gathered(leader))
+    with (tmp_path / "posts").open("r+b") as file:
+        file.seek(FIRST_SLOT_BYTE + SLOT_BYTES + word * 8)
+        file.write(value.to_bytes(8, "little"))
     assert [] == gathered(leader)
+
+
+def test_a_request_that_is_written_anew_while_it_is_read_is_not_taken(two: tuple[Posts, Posts]) -> None:
+    leader, poster = two
+    poster.post(lines("1"), stamp=STAMP)
+    leader.begin(leader.gather(10_000, stamp=STAMP))
+    # Its poster has given it up, and posts another.
+    poster.retract()
+    number = poster.post(lines("2"), stamp=STAMP)
+    with pytest.raises(Retracted):
+        leader.take(0)
+    leader.end()
+    assert number is not None and not poster.is_taken(number)
+    assert [lines("2")] == gathered(leader)
 
 
 def test_a_slot_is_free_again_when_its_owner_goes_and_its_numbers_are_not_used_again(tmp_path: Path) -> None:
