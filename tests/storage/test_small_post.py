@@ -50,6 +50,7 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
     small = made[1].small(PLACE)
     assert small is not None
     yield Two(made[0], made[1], small)
+    monkeypatch.undo()
     for posts in made:
         posts.close()  # type: ignore[union-attr]
 
