@@ -244,7 +244,7 @@ class Combiner:
         if self._posting is None:
             from storage.posting import Posting
 
-            self._posting = Posting(self._log, append=self.append_alone)
+            self._posting = Posting(self._log, append=self.append_alone, waiting=self._turns)
         self._posting.begin()
 
     def append_alone(self, batch: RecordBatch, deadline: float | None, durable: bool) -> Receipt:

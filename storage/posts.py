@@ -46,12 +46,16 @@ from storage.posts_file import (
     make_whole,
     resolve,
 )
-from storage.request import Request, read_request, short_stamp, write_request
+from storage.request import Group, read_requests, short_stamp, write_request
 
 if TYPE_CHECKING:
     from storage.libc import Futex
     from storage.log import LogPlace
     from storage.small_post import SmallPost
+
+
+# The bit that a slot's owner sleeps under. Who shares it with another is woken for nothing now and then.
+_BITS = [1 << slot % 32 for slot in range(SLOTS)]
 
 
 class Retracted(Exception):
@@ -81,7 +85,7 @@ class Posts:
         self._bytes = memoryview(self._map)
         self._words = self._bytes.cast("Q")
         self._futex: Futex | None = None
-        self._group: list[Request] = []
+        self._group = Group()
         self._leader_thread = 0
         self._taken = False
         # A stamp of settings, as topics have it and as requests carry it.
@@ -116,7 +120,7 @@ class Posts:
 
         slot, stamp = self._slot, self._short(place.settings_stamp)
         futex = self._futex or self._open_futex()
-        return SmallPost(self._words, self._bytes, slot, futex, _bit(slot), place, stamp)
+        return SmallPost(self._words, self._bytes, slot, futex, _BITS[slot], place, stamp)
 
     # -- for the poster -------------------------------------------------------------------------------
 
@@ -202,7 +206,7 @@ class Posts:
             return _DONE
         if words[REFUSED + slot] == number:
             return _LOOK
-        woken = futex.wait(seen, until_seconds=time.monotonic() + timeout_seconds, bits=_bit(slot))
+        woken = futex.wait(seen, until_seconds=time.monotonic() + timeout_seconds, bits=_BITS[slot])
         if words[done] == number:
             return _DONE
         # What woke it may have been for another one.
@@ -217,44 +221,35 @@ class Posts:
         self._words[LED] = os.getpid()
         return True
 
-    def gather(self, limit_bytes: int, *, stamp: tuple[int, int]) -> list[Request]:
+    def gather(self, limit_bytes: int, *, stamp: tuple[int, int]) -> Group:
         """What is posted, the own request first, up to so many bytes. As the leader."""
-        words, data, slots, settings = self._words, self._bytes, self._pending(), self._short(stamp)
+        words, posted = self._words, self._pending()
         if _weakly_ordered:
             _fence()
-        if self._slot in slots:
-            slots.remove(self._slot)
-            slots.insert(0, self._slot)
-        members = []
-        size = 0
-        for slot in slots:
-            member = read_request(words, data, slot, words[POSTED + slot])
-            if member is None:
-                continue  # it is being written
-            if member.stamp != settings:
-                # It rests on other settings of the topic.
-                words[REFUSED + slot] = member.number
-                self._wake(_bit(slot))
-                continue
-            size += member.size_bytes
-            if size > limit_bytes:
-                break
-            members.append(member)
-        return members
+        own = (self._slot, words[POSTED + self._slot])
+        if own in posted:
+            posted.remove(own)
+            posted.insert(0, own)
+        group, others = read_requests(self._map, posted, self._short(stamp), limit_bytes)
+        for slot, number in others:
+            words[REFUSED + slot] = number
+            self._wake(_BITS[slot])
+        return group
 
-    def _pending(self) -> list[int]:
+    def _pending(self) -> list[tuple[int, int]]:
+        """The slots with a request that waits, and its number."""
         words, epoch = self._words, self._epoch
         posted = words[POSTED : POSTED + SLOTS].tolist()
         taken = words[TAKEN : TAKEN + SLOTS].tolist()
         if posted == taken:
             return []
         return [
-            slot
+            (slot, number)
             for slot, (number, other) in enumerate(zip(posted, taken, strict=True))
             if number != other and number >> NUMBER_BITS == epoch and words[REFUSED + slot] != number
         ]
 
-    def begin(self, group: list[Request]) -> None:
+    def begin(self, group: Group) -> None:
         """What this thread appends from now on is this group's."""
         self._words[BEAT] += 1
         self._group = group
@@ -277,15 +272,15 @@ class Posts:
         """
         if not self.is_under_way:
             return
-        words, offset = self._words, next_offset
-        for slot, number, count, *_ in self._group:
+        words, group, offset = self._words, self._group, next_offset
+        for slot, number, count in zip(group.slots, group.numbers, group.counts, strict=True):
             words[BASE + slot] = offset
             words[TAKEN + slot] = number
             offset += count
         self._taken = True
         files.step("combine.taken")
         _fence()
-        if [slot for slot, number, *_ in self._group if words[POSTED + slot] != number]:
+        if group.numbers != [words[POSTED + slot] for slot in group.slots]:
             self.settle(next_offset, 0, 0)
             raise Retracted
 
@@ -295,35 +290,34 @@ class Posts:
         The log ends at `next_offset` now; `sequence` is that of its last record, and the time its time.
         """
         if self._taken and self.is_under_way:
-            slots = [slot for slot, *_ in self._group]
-            resolve(self._words, slots, next_offset, sequence, append_time_ms)
+            resolve(self._words, self._group.slots, next_offset, sequence, append_time_ms)
             self._taken = False
             files.step("combine.committed")
 
     def finish(self) -> None:
         """All of the group is durable and visible: say so."""
         files.step("combine.durable")
-        words = self._words
+        words, group = self._words, self._group
         words[BEAT] += 1
-        for slot, number, *_ in self._group:
+        for slot, number in zip(group.slots, group.numbers, strict=True):
             words[DONE + slot] = number
         files.step("combine.done")
         self._wake_group()
 
     def give_up(self) -> None:
         """The leader does no more for its group: each finds out for itself how far it got."""
-        words = self._words
-        for slot, number, *_ in self._group:
+        words, group = self._words, self._group
+        for slot, number in zip(group.slots, group.numbers, strict=True):
             words[REFUSED + slot] = number
         self._wake_group()
 
     def _wake_group(self) -> None:
-        bits = 0
-        for slot, *_ in self._group:
-            if slot != self._slot:
-                bits |= _bit(slot)
+        bits, own = 0, self._slot
+        for slot in self._group.slots:
+            if slot != own:
+                bits |= _BITS[slot]
         self._wake(bits)
-        self._group = []
+        self._group = Group()
 
     def leave(self) -> None:
         """Lead no more, and let another lead."""
@@ -332,7 +326,7 @@ class Posts:
         _fence()
         # After that: who posts later finds that nobody leads, and who posted before is seen here.
         if pending := self._pending():
-            self._wake(_bit(pending[0]))
+            self._wake(_BITS[pending[0][0]])
 
     def _wake(self, bits: int) -> None:
         if bits:
@@ -344,11 +338,6 @@ class Posts:
 
             self._futex = Futex(self._map, FUTEX_BYTE)
         return self._futex
-
-
-def _bit(slot: int) -> int:
-    # Who shares a bit with another is woken for nothing now and then.
-    return 1 << slot % 32
 
 
 _fence_lock = threading.Lock()

@@ -9,8 +9,8 @@ time, between many others, that each function and each library it calls has left
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import NamedTuple
+import mmap
+import struct
 
 import msgspec
 
@@ -27,41 +27,43 @@ PAYLOAD_BYTES_MAX = SLOT_BYTES - _HEAD_BYTES
 
 _Columns = tuple[list[bytes] | None, list[bytes] | None, list[int] | None]
 _NO_COLUMNS: _Columns = (None, None, None)
+_unpack_head = struct.Struct("@QQQ").unpack_from
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Columns).decode
 
 
-class Request(NamedTuple):
-    """A request that was gathered: its slot, its number, and its records, `size_bytes` with their columns.
-
-    `stamp` is the short stamp of the settings that it rests on.
+class Group:
+    """Requests that were gathered, in this order. What each of them has stands in a list of its own, since
+    that is how their leader needs it: slots, numbers, how many records, their lines and their columns.
     """
 
-    slot: int
-    number: int
-    records: int
-    lines: bytes
-    columns: _Columns | None
-    size_bytes: int
-    stamp: int
+    __slots__ = ("columns", "counts", "lines", "numbers", "slots")
 
-    @property
-    def batch(self) -> RecordBatch:
-        keys, headers, times = self.columns or _NO_COLUMNS
-        return RecordBatch(
-            lines=self.lines, count=self.records, keys=keys, headers=headers, timestamps_ms=times
-        )
+    def __init__(self) -> None:
+        self.slots: list[int] = []
+        self.numbers: list[int] = []
+        self.counts: list[int] = []
+        self.lines: list[bytes] = []
+        self.columns: list[_Columns | None] = []
 
+    def __len__(self) -> int:
+        return len(self.slots)
 
-_new_request = tuple.__new__
-_columns_of, _lines_of, _records_of = attrgetter("columns"), attrgetter("lines"), attrgetter("records")
+    def batches(self) -> list[RecordBatch]:
+        """The records of each request."""
+        made = []
+        for lines, count, columns in zip(self.lines, self.counts, self.columns, strict=True):
+            keys, headers, times = columns or _NO_COLUMNS
+            made.append(
+                RecordBatch(lines=lines, count=count, keys=keys, headers=headers, timestamps_ms=times)
+            )
+        return made
 
-
-def together(group: list[Request]) -> RecordBatch:
-    """The records of a group as one batch."""
-    if any(map(_columns_of, group)):
-        return merged([request.batch for request in group])[0]
-    return RecordBatch(lines=b"".join(map(_lines_of, group)), count=sum(map(_records_of, group)))
+    def together(self) -> RecordBatch:
+        """The records of all of them as one batch."""
+        if any(self.columns):
+            return merged(self.batches())[0]
+        return RecordBatch(lines=b"".join(self.lines), count=sum(self.counts))
 
 
 def head_word(slot: int) -> int:
@@ -103,19 +105,35 @@ def write_request(
     return True
 
 
-def read_request(words: memoryview, data: memoryview, slot: int, posted: int) -> Request | None:
-    """The request of that number in a slot; `None` if there is none, or not yet."""
-    at = FIRST_SLOT_BYTE + slot * SLOT_BYTES
-    number, stamp, shape = words[at // 8 : at // 8 + 3].tolist()
-    size, rest = shape >> LINES_BITS & _LENGTH, shape & _LENGTH
-    if number != posted or size + rest > PAYLOAD_BYTES_MAX:
-        return None
-    at += _HEAD_BYTES
-    columns = None
-    if rest:
-        try:
-            columns = _decode(data[at + size : at + size + rest])
-        except msgspec.DecodeError:
-            return None
-    lines = bytes(data[at : at + size])
-    return _new_request(Request, (slot, number, shape >> COUNT_BITS, lines, columns, size + rest, stamp))
+def read_requests(
+    data: mmap.mmap, posted: list[tuple[int, int]], stamp: int, limit_bytes: int
+) -> tuple[Group, list[tuple[int, int]]]:
+    """The requests in these slots that have these numbers, as far as they take so many bytes; and those of
+    them that rest on settings of another short stamp. What is still being written is in neither.
+    """
+    group, others = Group(), []
+    for slot, number in posted:
+        at = FIRST_SLOT_BYTE + slot * SLOT_BYTES
+        head, settings, shape = _unpack_head(data, at)
+        size, rest = shape >> LINES_BITS & _LENGTH, shape & _LENGTH
+        if head != number or size + rest > PAYLOAD_BYTES_MAX:
+            continue
+        if settings != stamp:
+            others.append((slot, number))
+            continue
+        limit_bytes -= size + rest
+        if limit_bytes < 0:
+            break
+        at += _HEAD_BYTES
+        columns = None
+        if rest:
+            try:
+                columns = _decode(data[at + size : at + size + rest])
+            except msgspec.DecodeError:
+                continue
+        group.slots.append(slot)
+        group.numbers.append(number)
+        group.counts.append(shape >> COUNT_BITS)
+        group.lines.append(data[at : at + size])
+        group.columns.append(columns)
+    return group, others

@@ -13,7 +13,7 @@ from storage.head import Tail
 from storage.journal_record import Location
 from storage.posts import News, Posts, Retracted, open_posts
 from storage.posts_file import FIRST_SLOT_BYTE, SLOT_BYTES, SLOTS, resolve_left
-from storage.request import Request
+from storage.request import Group
 from tests.storage.small_batches import lines
 
 SALT = 0x1234_5678_9ABC_DEF0
@@ -31,10 +31,10 @@ def two(tmp_path: Path) -> Iterator[tuple[Posts, Posts]]:
 
 
 def gathered(posts: Posts, stamp: tuple[int, int] = STAMP) -> list[RecordBatch]:
-    return [member.batch for member in posts.gather(10_000, stamp=stamp)]
+    return posts.gather(10_000, stamp=stamp).batches()
 
 
-def lead(posts: Posts, tail: Tail) -> list[Request]:
+def lead(posts: Posts, tail: Tail) -> Group:
     group = posts.gather(10_000, stamp=STAMP)
     posts.begin(group)
     posts.take(tail.next_offset)

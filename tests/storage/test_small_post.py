@@ -56,7 +56,7 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
 
 
 def batches(posts: Posts) -> list[RecordBatch]:
-    return [request.batch for request in posts.gather(10_000, stamp=STAMP)]
+    return posts.gather(10_000, stamp=STAMP).batches()
 
 
 def done(posts: Posts, next_offset: int) -> None:
@@ -88,11 +88,12 @@ def test_both_ways_leave_the_same_request(two: Two) -> None:
     assert two.leader.try_lead()
     assert two.small.append(batch, 0.0) is None
     short = two.leader.gather(10_000, stamp=STAMP)
-    assert [batch] == [request.batch for request in short]
-    assert two.small.number == short[0].number
+    assert [batch] == short.batches()
+    assert [two.small.number] == short.numbers
     number = two.poster.post(batch, stamp=STAMP)
-    assert number == short[0].number + 1
-    assert [short[0]._replace(number=number)] == two.leader.gather(10_000, stamp=STAMP)
+    assert number == two.small.number + 1
+    long = two.leader.gather(10_000, stamp=STAMP)
+    assert ([number], short.slots, [batch]) == (long.numbers, long.slots, long.batches())
 
 
 def test_the_news_of_its_leader_is_its_receipt(
