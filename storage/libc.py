@@ -1,4 +1,4 @@
-"""The few calls of the C library that Python does not offer: fallocate, futex, mallopt.
+"""The few calls of the C library that Python does not offer: fallocate, sync_file_range, futex, mallopt.
 
 ctypes is loaded with this module, so it is imported only where one of these is needed.
 
@@ -21,6 +21,8 @@ _EVERYBODY = 0x7FFFFFFF
 _FUTEX_NUMBER = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}.get(
     os.uname().machine
 )
+# From linux/fs.h.
+_SYNC_FILE_RANGE_WRITE = 2
 # From malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -35,6 +37,16 @@ def fallocate(fd: int, mode: int, position: int, length: int) -> None:
     if call(fd, mode, ctypes.c_int64(position), ctypes.c_int64(length)) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def start_writing(fd: int, position: int, length: int) -> None:
+    """Have the disk begin with what was written there, and wait for nothing; see sync_file_range(2).
+
+    It promises nothing, and what fails is met by the sync that follows: it is the sync that is told.
+    """
+    call = getattr(_libc, "sync_file_range", None)
+    if call is not None:
+        call(fd, ctypes.c_int64(position), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE)
 
 
 def keep_freed_memory() -> None:
