@@ -193,16 +193,17 @@ def _decode_parts(buffer: bytes, position: int, end: int, count: int) -> tuple[P
         meta_start = data_start + data_length
         if meta_start + meta_length > end or kind not in _KINDS:
             return None
+        index = buffer[position:data_start]
         entries = []
-        for start in range(position, data_start, ENTRY_BYTES):
-            entry = decode_entry(buffer[start : start + ENTRY_BYTES])
+        for start in range(0, len(index), ENTRY_BYTES):
+            entry = decode_entry(index[start : start + ENTRY_BYTES])
             if entry is None:
                 return None
             entries.append(entry)
         position = meta_start + meta_length
         parts.append(
             Part(
-                Kind(kind),
+                _KINDS[kind],
                 log_id,
                 segment,
                 slot,
@@ -211,9 +212,11 @@ def _decode_parts(buffer: bytes, position: int, end: int, count: int) -> tuple[P
                 buffer[data_start:meta_start],
                 buffer[meta_start:position],
                 generation,
+                index,
             )
         )
     return tuple(parts)
 
 
-_KINDS = frozenset(int(kind) for kind in Kind)
+# Asking the class would take several times as long.
+_KINDS = {int(kind): kind for kind in Kind}
