@@ -98,7 +98,7 @@ class Combiner:
                     self._next_offset = posted.last_offset + 1
                     return posted
                 if posting.is_due:
-                    return self._post(posting, batch, None, durable)
+                    return self._post(posting, batch, None, durable, is_shared=False)
             # Written out, since this is all that there is to it for a writer who is alone.
             receipt = self._small.append(batch, durable)
             if receipt is None:
@@ -176,7 +176,8 @@ class Combiner:
             place.topic, place.partition, "the thread that appended it was interrupted"
         )
         try:
-            receipt = self._append(joined([each.batch for each in group]), deadline, durable)
+            batch = joined([each.batch for each in group])
+            receipt = self._append(batch, deadline, durable, is_shared=len(group) > 1)
             offset = receipt.base_offset
             for each in group:
                 each.receipt = part_of(receipt, offset, each.batch.count)
@@ -209,16 +210,26 @@ class Combiner:
 
     # -- processes ------------------------------------------------------------------------------------
 
-    def _append(self, batch: RecordBatch, deadline: float | None, durable: bool) -> Receipt:
+    def _append(
+        self, batch: RecordBatch, deadline: float | None, durable: bool, *, is_shared: bool
+    ) -> Receipt:
         """As the thread that leads: append, together with other processes where there is a crowd."""
         posting = self._posting
         if posting is not None and posting.is_due:
-            return self._post(posting, batch, deadline, durable)
+            return self._post(posting, batch, deadline, durable, is_shared=is_shared)
         return self._append_and_look(batch, deadline, durable)
 
-    def _post(self, posting: Posting, batch: RecordBatch, deadline: float | None, durable: bool) -> Receipt:
+    def _post(
+        self,
+        posting: Posting,
+        batch: RecordBatch,
+        deadline: float | None,
+        durable: bool,
+        *,
+        is_shared: bool,
+    ) -> Receipt:
         deadline = deadline or time.monotonic() + self._lock_wait_seconds
-        receipt = posting.append(batch, deadline, durable)
+        receipt = posting.append(batch, deadline, durable, is_shared=is_shared)
         if receipt is None:
             return self._append_and_look(batch, deadline, durable)
         self._next_offset = receipt.last_offset + 1

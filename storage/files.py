@@ -21,7 +21,7 @@ import os
 import struct
 import threading
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from storage.errors import DiskFullError, ReadOnlyStoreError, SyncFailedError
 
@@ -114,7 +114,7 @@ def _open(path: str, flags: int) -> int:
     try:
         return os.open(path, flags, 0o666)
     except OSError as error:
-        raise translated(error, path) from error
+        _refuse(error, path)
 
 
 def translated(error: OSError, path: str) -> Exception:
@@ -124,6 +124,14 @@ def translated(error: OSError, path: str) -> Exception:
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return ReadOnlyStoreError(path)
     return error
+
+
+def _refuse(error: OSError, path: str) -> NoReturn:
+    own = translated(error, path)
+    if own is error:
+        # As its own cause it would be a cycle, and keep what its frames hold until that is collected.
+        raise error
+    raise own from error
 
 
 def close_file(fd: int) -> None:
@@ -145,7 +153,7 @@ def write_at(fd: int, data: bytes | memoryview, position: int) -> None:
         while done < len(data):
             done += os.pwrite(fd, rest[done:], position + done)
     except OSError as error:
-        raise translated(error, f"descriptor {fd}") from error
+        _refuse(error, f"descriptor {fd}")
 
 
 def write_in_pieces(fd: int, data: bytes) -> None:
@@ -159,7 +167,7 @@ def write_in_pieces(fd: int, data: bytes) -> None:
             if done < len(piece):
                 write_at(fd, piece[done:], position + done)
     except OSError as error:
-        raise translated(error, f"descriptor {fd}") from error
+        _refuse(error, f"descriptor {fd}")
 
 
 def write_pieces_at(fd: int, pieces: list[bytes], position: int) -> None:
@@ -193,7 +201,7 @@ def _write_group_at(fd: int, group: list[bytes], length: int, position: int) -> 
         if done < length:
             write_at(fd, b"".join(group)[done:], position + done)
     except OSError as error:
-        raise translated(error, f"descriptor {fd}") from error
+        _refuse(error, f"descriptor {fd}")
 
 
 def write_mapped(fd: int, page: mmap, data: bytes) -> None:
@@ -215,7 +223,7 @@ def allocate(fd: int, position: int, length: int) -> None:
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
             return
-        raise translated(error, f"descriptor {fd}") from error
+        _refuse(error, f"descriptor {fd}")
 
 
 def _fallocate(fd: int, position: int, length: int) -> None:
@@ -298,7 +306,7 @@ def make_directory(path: str) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        raise translated(error, path) from error
+        _refuse(error, path)
     if observer is not None:
         observer.make_directory(path)
 
@@ -347,6 +355,11 @@ def try_lock_byte(fd: int, position: int) -> bool:
     except (BlockingIOError, PermissionError):
         return False
     return True
+
+
+def unlock_byte(fd: int, position: int) -> None:
+    """Give back a lock that `try_lock_byte` took."""
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, position, 1, 0))
 
 
 def unlock(fd: int) -> None:

@@ -63,6 +63,7 @@ class Posting:
         self._posts: Posts | None = None
         self._groups_left = 0
         self._shy_until = 0.0
+        self._is_shared = False
         # The short way to post, for the partition as it was when that was made.
         self._small: SmallPost | None = None
         self._small_place: LogPlace | None = None
@@ -103,12 +104,15 @@ class Posting:
             self._give_up()
             raise
 
-    def append(self, batch: RecordBatch, deadline: float, durable: bool) -> Receipt | None:
+    def append(
+        self, batch: RecordBatch, deadline: float, durable: bool, *, is_shared: bool = False
+    ) -> Receipt | None:
         """Append a batch in company; `None` if nothing came of it: it has to be done the ordinary way.
 
+        `is_shared` says that other threads wait for what the batch holds of theirs.
         Raises what `storage.append.append` does, and `InDoubtError`.
         """
-        self._shy_until = 0.0
+        self._shy_until, self._is_shared = 0.0, is_shared
         posts, small, place = self._posts or self._open(), self._small, self._log.place
         if posts is None:
             return None
@@ -249,7 +253,7 @@ class Posting:
             # It takes less from one who did just that than from another, who has to wake up for it. What
             # fails here its writers find out for themselves: this one's append is done.
             with suppress(Exception):
-                while not self._waiting and time.monotonic() < until:
+                while not self._waiting and not self._is_shared and time.monotonic() < until:
                     if not self._append_posted(posts, deadline, durable):
                         break
             return True

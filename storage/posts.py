@@ -90,6 +90,9 @@ class Posts:
         self._taken = False
         # A stamp of settings, as topics have it and as requests carry it.
         self._stamp: tuple[tuple[int, int] | None, int] = (None, 0)
+        # Whoever had the slot may have died with a request in it: nobody shall take what is written over.
+        self.retract()
+        _fence()
         if self._words[LAST + slot] >> NUMBER_BITS != self._epoch:
             self._words[LAST + slot] = self._epoch << NUMBER_BITS
         _mapped.add(self)
@@ -219,7 +222,15 @@ class Posts:
         if not files.try_lock(self._fd):
             return False
         self._words[LED] = os.getpid()
+        self._forget_dead()
         return True
+
+    def _forget_dead(self) -> None:
+        """Take back what waits of processes that are gone: they may have been started again since."""
+        for slot, _ in self._pending():
+            if slot != self._slot and files.try_lock_byte(self._fd, slot):
+                self._words[POSTED + slot] = 0
+                files.unlock_byte(self._fd, slot)
 
     def gather(self, limit_bytes: int, *, stamp: tuple[int, int]) -> Group:
         """What is posted, the own request first, up to so many bytes. As the leader."""

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from storage import files
-from storage.batch import Receipt
+from storage.batch import Receipt, RecordBatch
 from storage.combine import Combiner
 from storage.errors import LockTimeoutError, SyncFailedError, TopicNotFoundError
 from storage.failpoints import Failpoints
+from storage.posting import Posting
 from storage.store import Append, Store
 from storage.topic import TopicSettings
 from tests.cli.processes import DEADLINE_SECONDS, wait_for
@@ -244,3 +245,25 @@ def test_stores_that_see_a_crowd_begin_to_post_and_stop_when_they_are_alone(stor
         for one in others:
             one.close()
     assert 8 * 8 + 100 == len(list(store.read("t")))
+
+
+def test_who_leads_processes_knows_whether_threads_wait_for_that_append(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.publish("t", 0)
+    store._company.combiner(store._log("t", 0))._post_from_now_on()
+    seen: list[bool] = []
+    append = Posting.append
+
+    def watched(
+        self: Posting, batch: RecordBatch, deadline: float, durable: bool, *, is_shared: bool = False
+    ) -> Receipt | None:
+        seen.append(is_shared)
+        return append(self, batch, deadline, durable, is_shared=is_shared)
+
+    monkeypatch.setattr(Posting, "append", watched)
+    store.publish("t", 1)
+    assert [False] == seen
+    with led_by_nobody(store):
+        together(lambda number: store.publish("t", number))
+    assert [False, True] == seen

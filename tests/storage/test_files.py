@@ -61,3 +61,9 @@ def test_the_disk_is_asked_to_begin_and_promises_nothing(fd: int) -> None:
     libc.start_writing(fd, 0, 1)
     # A sync that follows is told what is wrong.
     libc.start_writing(-1, 0, 1)
+
+
+def test_what_the_kernel_says_of_a_missing_file_is_not_its_own_cause(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as refused:
+        files.open_file(str(tmp_path / "missing"))
+    assert refused.value.__cause__ is None

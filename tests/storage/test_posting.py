@@ -45,8 +45,9 @@ class Leader:
             topic=place.topic, partition=place.partition, base_offset=0, last_offset=0, append_time_ms=7
         )
 
-    def append(self) -> None:
-        assert self.posting.append(lines("1"), self.clock + 10.0, True) is not None
+    def append(self, *, is_shared: bool = False) -> None:
+        receipt = self.posting.append(lines("1"), self.clock + 10.0, True, is_shared=is_shared)
+        assert receipt is not None
 
 
 @pytest.fixture
@@ -77,5 +78,11 @@ def test_it_goes_back_to_its_own_work_after_a_while(leader: Leader) -> None:
 def test_it_goes_back_at_once_where_threads_of_its_own_wait(leader: Leader) -> None:
     leader.waiting.append(1)
     leader.append()
+    assert [b"1\n"] == leader.groups
+    assert not leader.other.is_led
+
+
+def test_it_goes_back_at_once_where_threads_of_its_own_wait_for_that_very_append(leader: Leader) -> None:
+    leader.append(is_shared=True)
     assert [b"1\n"] == leader.groups
     assert not leader.other.is_led

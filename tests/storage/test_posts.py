@@ -170,6 +170,38 @@ def test_a_request_that_is_written_anew_while_it_is_read_is_not_taken(two: tuple
     assert [lines("2")] == gathered(leader)
 
 
+def test_what_a_dead_owner_left_is_not_taken_once_its_slot_has_another(tmp_path: Path) -> None:
+    leader, dead = (open_posts(str(tmp_path), salt=SALT) for _ in range(2))
+    assert leader is not None and dead is not None
+    dead.post(lines("1"), stamp=STAMP)
+    dead.close()
+    leader.begin(leader.gather(10_000, stamp=STAMP))
+    # What the heir writes next goes over what was gathered, or is being copied.
+    heir = open_posts(str(tmp_path), salt=SALT)
+    assert heir is not None and heir._slot == dead._slot
+    with pytest.raises(Retracted):
+        leader.take(0)
+    leader.end()
+    assert [] == gathered(leader)
+    for posts in (leader, heir):
+        posts.close()
+
+
+def test_who_comes_to_lead_takes_back_what_the_dead_posted_and_leaves_the_living(tmp_path: Path) -> None:
+    leader, dead, living = (open_posts(str(tmp_path), salt=SALT) for _ in range(3))
+    assert leader is not None and dead is not None and living is not None
+    for number, posts in enumerate((leader, dead, living)):
+        posts.post(lines(str(number)), stamp=STAMP)
+    dead.close()
+    assert leader.try_lead()
+    assert [lines("0"), lines("2")] == gathered(leader)
+    # Its slot is free for the next one, and the others are not.
+    heir = open_posts(str(tmp_path), salt=SALT)
+    assert heir is not None and heir._slot == dead._slot
+    for posts in (leader, living, heir):
+        posts.close()
+
+
 def test_a_slot_is_free_again_when_its_owner_goes_and_its_numbers_are_not_used_again(tmp_path: Path) -> None:
     taken = [open_posts(str(tmp_path), salt=SALT) for _ in range(SLOTS)]
     assert all(taken)
