@@ -71,6 +71,8 @@ class Combiner:
         self._small = SmallAppend(log, clock_ms)
         self._leading = threading.Lock()
         self._turns: deque[_Turn] = deque()
+        # Those whose batches the leading thread appends with its own.
+        self._followers: list[_Turn] = []
         self._posting: Posting | None = None
         self._crowd = 0.0
         self._next_offset = 1 << 64
@@ -98,7 +100,7 @@ class Combiner:
                     self._next_offset = posted.last_offset + 1
                     return posted
                 if posting.is_due:
-                    return self._post(posting, batch, None, durable, is_shared=False)
+                    return self._post(posting, batch, None, durable)
             # Written out, since this is all that there is to it for a writer who is alone.
             receipt = self._small.append(batch, durable)
             if receipt is None:
@@ -171,13 +173,13 @@ class Combiner:
     def _lead(self, turn: _Turn, deadline: float, durable: bool) -> Receipt:
         """Append for all who wait; returns the receipt of this thread's own turn."""
         group = self._gather(turn)
+        self._followers = group[1:]
         place = self._log.place
         error: BaseException | None = InDoubtError(
             place.topic, place.partition, "the thread that appended it was interrupted"
         )
         try:
-            batch = joined([each.batch for each in group])
-            receipt = self._append(batch, deadline, durable, is_shared=len(group) > 1)
+            receipt = self._append(joined([each.batch for each in group]), deadline, durable)
             offset = receipt.base_offset
             for each in group:
                 each.receipt = part_of(receipt, offset, each.batch.count)
@@ -190,11 +192,16 @@ class Combiner:
             error = raised
             raise
         finally:
+            self._followers = []
             self._pass_on()
             for each in group[1:]:
                 each.error = error
                 each.news.release()
         return part_of(receipt, receipt.base_offset, turn.batch.count)
+
+    def _is_awaited(self) -> bool:
+        """Whether other threads wait for the one that leads."""
+        return bool(self._turns or self._followers)
 
     def _gather(self, turn: _Turn) -> list[_Turn]:
         group = [turn]
@@ -210,26 +217,16 @@ class Combiner:
 
     # -- processes ------------------------------------------------------------------------------------
 
-    def _append(
-        self, batch: RecordBatch, deadline: float | None, durable: bool, *, is_shared: bool
-    ) -> Receipt:
+    def _append(self, batch: RecordBatch, deadline: float | None, durable: bool) -> Receipt:
         """As the thread that leads: append, together with other processes where there is a crowd."""
         posting = self._posting
         if posting is not None and posting.is_due:
-            return self._post(posting, batch, deadline, durable, is_shared=is_shared)
+            return self._post(posting, batch, deadline, durable)
         return self._append_and_look(batch, deadline, durable)
 
-    def _post(
-        self,
-        posting: Posting,
-        batch: RecordBatch,
-        deadline: float | None,
-        durable: bool,
-        *,
-        is_shared: bool,
-    ) -> Receipt:
+    def _post(self, posting: Posting, batch: RecordBatch, deadline: float | None, durable: bool) -> Receipt:
         deadline = deadline or time.monotonic() + self._lock_wait_seconds
-        receipt = posting.append(batch, deadline, durable, is_shared=is_shared)
+        receipt = posting.append(batch, deadline, durable)
         if receipt is None:
             return self._append_and_look(batch, deadline, durable)
         self._next_offset = receipt.last_offset + 1
@@ -255,7 +252,7 @@ class Combiner:
         if self._posting is None:
             from storage.posting import Posting
 
-            self._posting = Posting(self._log, append=self.append_alone, waiting=self._turns)
+            self._posting = Posting(self._log, append=self.append_alone, is_awaited=self._is_awaited)
         self._posting.begin()
 
     def append_alone(self, batch: RecordBatch, deadline: float | None, durable: bool) -> Receipt:

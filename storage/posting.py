@@ -10,7 +10,7 @@ back does no harm.
 from __future__ import annotations
 
 import time
-from collections.abc import Sized
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -54,16 +54,15 @@ class Append(Protocol):
 class Posting:
     """This process among those that post to one log. One thread at a time uses it."""
 
-    def __init__(self, log: Log, *, append: Append, waiting: Sized) -> None:
-        """`waiting` holds the other threads that want to append to the log."""
+    def __init__(self, log: Log, *, append: Append, is_awaited: Callable[[], bool]) -> None:
+        """`is_awaited` says whether other threads of this process wait for the one that appends."""
         self._log = log
-        self._waiting = waiting
+        self._is_awaited = is_awaited
         self._journal = log.journal
         self._append = append
         self._posts: Posts | None = None
         self._groups_left = 0
         self._shy_until = 0.0
-        self._is_shared = False
         # The short way to post, for the partition as it was when that was made.
         self._small: SmallPost | None = None
         self._small_place: LogPlace | None = None
@@ -104,15 +103,11 @@ class Posting:
             self._give_up()
             raise
 
-    def append(
-        self, batch: RecordBatch, deadline: float, durable: bool, *, is_shared: bool = False
-    ) -> Receipt | None:
+    def append(self, batch: RecordBatch, deadline: float, durable: bool) -> Receipt | None:
         """Append a batch in company; `None` if nothing came of it: it has to be done the ordinary way.
-
-        `is_shared` says that other threads wait for what the batch holds of theirs.
         Raises what `storage.append.append` does, and `InDoubtError`.
         """
-        self._shy_until, self._is_shared = 0.0, is_shared
+        self._shy_until = 0.0
         posts, small, place = self._posts or self._open(), self._small, self._log.place
         if posts is None:
             return None
@@ -253,7 +248,7 @@ class Posting:
             # It takes less from one who did just that than from another, who has to wake up for it. What
             # fails here its writers find out for themselves: this one's append is done.
             with suppress(Exception):
-                while not self._waiting and not self._is_shared and time.monotonic() < until:
+                while not self._is_awaited() and time.monotonic() < until:
                     if not self._append_posted(posts, deadline, durable):
                         break
             return True

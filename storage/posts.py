@@ -92,7 +92,6 @@ class Posts:
         self._stamp: tuple[tuple[int, int] | None, int] = (None, 0)
         # Whoever had the slot may have died with a request in it: nobody shall take what is written over.
         self.retract()
-        _fence()
         if self._words[LAST + slot] >> NUMBER_BITS != self._epoch:
             self._words[LAST + slot] = self._epoch << NUMBER_BITS
         _mapped.add(self)
@@ -151,12 +150,13 @@ class Posts:
     def retract(self) -> None:
         """Take the request back: under the partition's lock, or as the leader, or see `withdraw`."""
         self._words[POSTED + self._slot] = 0
+        # Whoever copies what is written over it from now on finds that it was taken back.
+        _fence()
 
     def withdraw(self, number: int) -> bool:
         """Take the request back without any lock; whether nobody had taken it."""
-        self.retract()
         # Here and in `take` both sides write first and read after: one of them sees the other.
-        _fence()
+        self.retract()
         return not self.is_taken(number)
 
     def is_taken(self, number: int) -> bool:

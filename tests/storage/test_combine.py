@@ -247,23 +247,25 @@ def test_stores_that_see_a_crowd_begin_to_post_and_stop_when_they_are_alone(stor
     assert 8 * 8 + 100 == len(list(store.read("t")))
 
 
-def test_who_leads_processes_knows_whether_threads_wait_for_that_append(
+def test_who_leads_processes_knows_whether_threads_wait_for_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.publish("t", 0)
-    store._company.combiner(store._log("t", 0))._post_from_now_on()
+    combiner = store._company.combiner(store._log("t", 0))
+    combiner._post_from_now_on()
     seen: list[bool] = []
     append = Posting.append
 
-    def watched(
-        self: Posting, batch: RecordBatch, deadline: float, durable: bool, *, is_shared: bool = False
-    ) -> Receipt | None:
-        seen.append(is_shared)
-        return append(self, batch, deadline, durable, is_shared=is_shared)
+    def watched(self: Posting, batch: RecordBatch, deadline: float, durable: bool) -> Receipt | None:
+        seen.append(self._is_awaited())
+        return append(self, batch, deadline, durable)
 
     monkeypatch.setattr(Posting, "append", watched)
     store.publish("t", 1)
     assert [False] == seen
     with led_by_nobody(store):
         together(lambda number: store.publish("t", number))
+    # They were gathered, and none is left to wait for its turn.
     assert [False, True] == seen
+    store.publish("t", 2)
+    assert [False, True, False] == seen

@@ -19,11 +19,11 @@ class Leader:
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = 1000.0
-        self.waiting: list[object] = []
+        self.is_awaited = False
         self.groups: list[bytes] = []
         self.posted_groups = 10
         self._log = store._log("t", 0)
-        self.posting = Posting(self._log, append=self._append, waiting=self.waiting)
+        self.posting = Posting(self._log, append=self._append, is_awaited=lambda: self.is_awaited)
         self.posting.begin()
         directory = self._log.place.directory
         other = open_posts(directory, salt=self._log.journal.salt)
@@ -45,9 +45,8 @@ class Leader:
             topic=place.topic, partition=place.partition, base_offset=0, last_offset=0, append_time_ms=7
         )
 
-    def append(self, *, is_shared: bool = False) -> None:
-        receipt = self.posting.append(lines("1"), self.clock + 10.0, True, is_shared=is_shared)
-        assert receipt is not None
+    def append(self) -> None:
+        assert self.posting.append(lines("1"), self.clock + 10.0, True) is not None
 
 
 @pytest.fixture
@@ -76,13 +75,7 @@ def test_it_goes_back_to_its_own_work_after_a_while(leader: Leader) -> None:
 
 
 def test_it_goes_back_at_once_where_threads_of_its_own_wait(leader: Leader) -> None:
-    leader.waiting.append(1)
+    leader.is_awaited = True
     leader.append()
-    assert [b"1\n"] == leader.groups
-    assert not leader.other.is_led
-
-
-def test_it_goes_back_at_once_where_threads_of_its_own_wait_for_that_very_append(leader: Leader) -> None:
-    leader.append(is_shared=True)
     assert [b"1\n"] == leader.groups
     assert not leader.other.is_led
