@@ -45,6 +45,11 @@ class RecordBatch(msgspec.Struct, frozen=True, kw_only=True):
     headers: list[bytes] | None = None
     timestamps_ms: list[int] | None = None
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is lines alone."""
+        return self.keys is None and self.headers is None and self.timestamps_ms is None
+
     def with_keys(self, keys: list[bytes] | None) -> RecordBatch:
         """The same records with other stored keys."""
         return RecordBatch(

@@ -11,9 +11,7 @@ durable and visible; an error reaches the writer whose append it is about.
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -31,34 +29,21 @@ from storage.journal_record import PAYLOAD_BYTES_MAX
 from storage.log import Log
 from storage.meta import encode_columns
 from storage.small_append import SmallAppend
+from storage.turns import Turn, Turns
 
 if TYPE_CHECKING:
     from storage.posting import Posting
+    from storage.small_post import SmallPost
 
 _SMALL_COUNT = 512
 # Together they stay small enough to lie in the journal, with some room for their columns.
 GROUP_BYTES = PAYLOAD_BYTES_MAX * 3 // 4
-_GROUP_TURNS = 512
 # Where on average so many messages of others come between two of its own, a process gains by posting; two or
 # three writers are better off side by side.
 _CROWD = 4.0
 _CROWD_MAX = 32
 # After these an append may be tried again alone.
 _NOTHING_STORED = (DamageError, DiskFullError, LockTimeoutError, StoreFailedError, TopicChangedError)
-
-
-class _Turn:
-    """A thread's append that waits for the one that leads."""
-
-    __slots__ = ("batch", "error", "leads", "news", "receipt")
-
-    def __init__(self, batch: RecordBatch) -> None:
-        self.batch = batch
-        self.receipt: Receipt | None = None
-        self.error: BaseException | None = None
-        self.leads = False
-        self.news = threading.Lock()
-        self.news.acquire()
 
 
 class Combiner:
@@ -69,11 +54,10 @@ class Combiner:
         self._clock_ms = clock_ms
         self._lock_wait_seconds = lock_wait_seconds
         self._small = SmallAppend(log, clock_ms)
-        self._leading = threading.Lock()
-        self._turns: deque[_Turn] = deque()
-        # Those whose batches the leading thread appends with its own.
-        self._followers: list[_Turn] = []
+        self._turns = Turns()
         self._posting: Posting | None = None
+        # The short way, while there is a crowd.
+        self.small_post: SmallPost | None = None
         self._crowd = 0.0
         self._next_offset = 1 << 64
 
@@ -81,7 +65,7 @@ class Combiner:
         """Give back what is shared with other processes."""
         if self._posting is not None:
             self._posting.close()
-            self._posting = None
+            self._posting = self.small_post = None
 
     @staticmethod
     def can_take(batch: RecordBatch) -> bool:
@@ -90,17 +74,17 @@ class Combiner:
 
     def append(self, batch: RecordBatch, durable: bool) -> Receipt:
         """Append a batch that it can take; raises what `storage.append.append` does, and `InDoubtError`."""
-        if not self._leading.acquire(False):
+        small_post, turns = self.small_post, self._turns
+        if small_post is not None and batch.is_bare:
+            posted = small_post.append(batch.lines, batch.count)
+            if posted is not None:
+                return posted
+        if not turns.try_lead():
             return self._in_turn(batch, durable)
         try:
             posting = self._posting
-            if posting is not None:
-                posted = posting.append_small(batch)
-                if posted is not None:
-                    self._next_offset = posted.last_offset + 1
-                    return posted
-                if posting.is_due:
-                    return self._post(posting, batch, None, durable)
+            if posting is not None and posting.is_due:
+                return self._post(posting, batch, None, durable)
             # Written out, since this is all that there is to it for a writer who is alone.
             receipt = self._small.append(batch, durable)
             if receipt is None:
@@ -110,13 +94,7 @@ class Combiner:
             self._next_offset = receipt.last_offset + 1
             return receipt
         finally:
-            if not self._turns:
-                self._leading.release()
-                # Who queued up just before the release has seen this thread lead.
-                if self._turns and self._leading.acquire(False):
-                    self._pass_on()
-            else:
-                self._pass_on()
+            turns.leave()
 
     # -- threads --------------------------------------------------------------------------------------
 
@@ -124,18 +102,15 @@ class Combiner:
         """As a thread that found another leading."""
         check_columns(batch)
         deadline = time.monotonic() + self._lock_wait_seconds
-        turn = _Turn(batch)
-        self._turns.append(turn)
-        if self._leading.acquire(False):
-            # Who led has gone, perhaps without having seen this turn.
-            self._pass_on()
+        turn, turns = Turn(batch), self._turns
+        turns.queue_up(turn)
         try:
-            if not turn.news.acquire(timeout=self._lock_wait_seconds) and not self._was_taken(turn):
+            if not turn.news.acquire(timeout=self._lock_wait_seconds) and not turns.was_taken(turn):
                 holder = f"process {os.getpid()} (this one)"
                 raise LockTimeoutError(self._log.lock.what, holder, self._lock_wait_seconds)
         except KeyboardInterrupt:
-            if self._was_taken(turn) and turn.leads:
-                self._pass_on()
+            if turns.was_taken(turn) and turn.leads:
+                turns.pass_on()
             raise
         if turn.leads:
             return self._lead(turn, deadline, durable)
@@ -144,36 +119,9 @@ class Combiner:
         # What could not be stored together with others may be so alone, or finds out why not.
         return turn.receipt or self.append_alone(batch, deadline, durable)
 
-    def _was_taken(self, turn: _Turn) -> bool:
-        """Whether somebody has taken up the turn, which shall wait no longer; it is over then."""
-        try:
-            self._turns.remove(turn)
-        except ValueError:
-            # What that one waits for is bounded.
-            turn.news.acquire()
-            return True
-        return False
-
-    def _pass_on(self) -> None:
-        """Let the thread lead that has waited longest, if any waits."""
-        while True:
-            while self._turns:
-                try:
-                    turn = self._turns.popleft()
-                except IndexError:
-                    break  # it waited too long
-                turn.leads = True
-                turn.news.release()
-                return
-            self._leading.release()
-            # Who queued up just before the release has seen this thread lead.
-            if not self._turns or not self._leading.acquire(False):
-                return
-
-    def _lead(self, turn: _Turn, deadline: float, durable: bool) -> Receipt:
+    def _lead(self, turn: Turn, deadline: float, durable: bool) -> Receipt:
         """Append for all who wait; returns the receipt of this thread's own turn."""
-        group = self._gather(turn)
-        self._followers = group[1:]
+        group = self._turns.gather(turn, GROUP_BYTES)
         place = self._log.place
         error: BaseException | None = InDoubtError(
             place.topic, place.partition, "the thread that appended it was interrupted"
@@ -192,28 +140,12 @@ class Combiner:
             error = raised
             raise
         finally:
-            self._followers = []
-            self._pass_on()
+            self._turns.followers = []
+            self._turns.pass_on()
             for each in group[1:]:
                 each.error = error
                 each.news.release()
         return part_of(receipt, receipt.base_offset, turn.batch.count)
-
-    def _is_awaited(self) -> bool:
-        """Whether other threads wait for the one that leads."""
-        return bool(self._turns or self._followers)
-
-    def _gather(self, turn: _Turn) -> list[_Turn]:
-        group = [turn]
-        size = len(turn.batch.lines)
-        while len(group) < _GROUP_TURNS and size < GROUP_BYTES - SMALL_BYTES:
-            try:
-                each = self._turns.popleft()
-            except IndexError:
-                break
-            group.append(each)
-            size += len(each.batch.lines)
-        return group
 
     # -- processes ------------------------------------------------------------------------------------
 
@@ -227,6 +159,7 @@ class Combiner:
     def _post(self, posting: Posting, batch: RecordBatch, deadline: float | None, durable: bool) -> Receipt:
         deadline = deadline or time.monotonic() + self._lock_wait_seconds
         receipt = posting.append(batch, deadline, durable)
+        self.small_post = posting.small_post
         if receipt is None:
             return self._append_and_look(batch, deadline, durable)
         self._next_offset = receipt.last_offset + 1
@@ -240,6 +173,8 @@ class Combiner:
 
     def _look_round(self, receipt: Receipt) -> None:
         """Before the next offset is known: how much did others append since this process did last?"""
+        if self.small_post is not None:
+            self._next_offset = max(self._next_offset, self.small_post.newest_offset + 1)
         between = min(max(receipt.base_offset - self._next_offset, 0), _CROWD_MAX)
         self._crowd += (between - self._crowd) / 4
         if self._crowd >= _CROWD:
@@ -252,7 +187,8 @@ class Combiner:
         if self._posting is None:
             from storage.posting import Posting
 
-            self._posting = Posting(self._log, append=self.append_alone, is_awaited=self._is_awaited)
+            wait, append = self._lock_wait_seconds, self.append_alone
+            self._posting = Posting(self._log, turns=self._turns, append=append, wait_seconds=wait)
         self._posting.begin()
 
     def append_alone(self, batch: RecordBatch, deadline: float | None, durable: bool) -> Receipt:

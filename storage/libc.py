@@ -15,12 +15,11 @@ import time
 
 ALL_BITS = 0xFFFFFFFF
 
-_FUTEX_WAIT_BITSET = 9
+WAIT_BITSET = 9
 _FUTEX_WAKE_BITSET = 10
 _EVERYBODY = 0x7FFFFFFF
-_FUTEX_NUMBER = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}.get(
-    os.uname().machine
-)
+# The number of the system call; `None` where this knows of none.
+FUTEX = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}.get(os.uname().machine)
 # From linux/fs.h.
 _SYNC_FILE_RANGE_WRITE = 2
 # From malloc.h.
@@ -64,7 +63,7 @@ def keep_freed_memory() -> None:
 # Declared types of arguments and a kept errno would make a call three times as long: integers go as they are,
 # pointers as `c_void_p`. Waking takes less than handing the interpreter to another thread, so it keeps it.
 _wake = ctypes.PyDLL(None)["syscall"]
-_sleep = ctypes.CDLL(None)["syscall"]
+system_call = ctypes.CDLL(None)["syscall"]
 # A `struct timespec`: bytes are passed as what they are, and cost a third of a structure of ctypes.
 _timespec = struct.Struct("@ll").pack
 
@@ -80,28 +79,33 @@ class Futex:
     def __init__(self, page: mmap.mmap, position: int) -> None:
         """`word` is what to look at before looking for news, and to hand to `wait` after that."""
         self._held = ctypes.c_uint32.from_buffer(page, position)
-        self._pointer = ctypes.c_void_p(ctypes.addressof(self._held))
+        self.pointer = ctypes.c_void_p(ctypes.addressof(self._held))
+        self._position = position
         self.word = memoryview(page)[position : position + 4].cast("I")
+
+    def pointer_to(self, position: int) -> ctypes.c_void_p:
+        """To another byte of the mapping."""
+        return ctypes.c_void_p(ctypes.addressof(self._held) - self._position + position)
 
     def wait(self, seen: int, *, until_seconds: float, bits: int = ALL_BITS) -> bool:
         """Sleep, until that time of the monotonic clock at most; whether it was not for the whole time.
 
         It may be for no time at all: callers look again at what they wait for.
         """
-        if _FUTEX_NUMBER is None:
+        if FUTEX is None:
             time.sleep(max(min(until_seconds - time.monotonic(), 0.001), 0.0))
         else:
             seconds = int(until_seconds)
             until = _timespec(seconds, int((until_seconds - seconds) * 1e9))
-            if _sleep(_FUTEX_NUMBER, self._pointer, _FUTEX_WAIT_BITSET, seen, until, None, bits) == 0:
+            if system_call(FUTEX, self.pointer, WAIT_BITSET, seen, until, None, bits) == 0:
                 return True
         return self.word[0] != seen or time.monotonic() < until_seconds
 
     def wake(self, bits: int = ALL_BITS) -> None:
         word = self.word
         word[0] = (word[0] + 1) & 0xFFFFFFFF
-        if _FUTEX_NUMBER is not None:
-            _wake(_FUTEX_NUMBER, self._pointer, _FUTEX_WAKE_BITSET, _EVERYBODY, None, None, bits)
+        if FUTEX is not None:
+            _wake(FUTEX, self.pointer, _FUTEX_WAKE_BITSET, _EVERYBODY, None, None, bits)
 
     def close(self) -> None:
         """Let go of the mapping, so that it can be unmapped."""

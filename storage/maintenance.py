@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from storage.checkpoint import PRESSURE_FILES, checkpoint, full_files
 from storage.entry import Entry
-from storage.errors import SyncFailedError
+from storage.errors import StorageError, SyncFailedError
 from storage.journal_record import Kind, Part
 from storage.lock import FileLock
 from storage.read_segment import ReadSegment
@@ -22,7 +22,7 @@ from storage.replay import finish_trim, trim
 from storage.segment import data_path, index_path, meta_path, segment_bases
 
 if TYPE_CHECKING:
-    from storage.log import LogPlace
+    from storage.log import Log, LogPlace
     from storage.store import Store
     from storage.topic import Topic
 
@@ -38,6 +38,20 @@ class Removal:
     segments: int
     size_bytes: int
     reason: str
+
+
+def maintain_after(store: Store, rolled: list[Log]) -> None:
+    """Upkeep after an acknowledged append to logs that may have begun a segment.
+
+    What fails here must not make the append look undone.
+    """
+    for log in rolled:
+        log.rolled = False
+    try:
+        store.maintenance.run_if_idle({log.place.topic for log in rolled})
+    except (StorageError, OSError):
+        # It is tried again by the next append, and fails that one before it begins once it matters.
+        store.journal.wants_checkpoint = True
 
 
 class Maintenance:

@@ -10,28 +10,33 @@ back does no harm.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from storage import files
 from storage.batch import Receipt, RecordBatch
 from storage.combine import GROUP_BYTES, check_columns
-from storage.errors import InDoubtError, LockTimeoutError, NotYetVisibleError, StorageError
+from storage.errors import (
+    InDoubtError,
+    LockTimeoutError,
+    NotYetVisibleError,
+    StorageError,
+    TopicChangedError,
+)
 from storage.log import Log
-from storage.posts import News, Posts, Retracted, open_posts
+from storage.posts import STALL_SECONDS, News, Posts, Retracted, open_posts
 from storage.posts_file import POSTS_FILE
 
 if TYPE_CHECKING:
     from storage.log import LogPlace
     from storage.small_post import SmallPost
+    from storage.turns import Turns
 
 # A process posts until, as the leader, it had fewer than so many in its group so often in a row.
 _GROUP_ENOUGH = 3
 _SMALL_GROUPS_MAX = 32
-# A leader without news for so long is looked at: this, or some of the syncs that the disk did last; and
-# one that is not stopped gets so much time.
-_STALL_SECONDS = 0.01
+# A leader without news for some of the syncs that the disk did last is looked at, if that is longer than
+# `STALL_SECONDS`; and one that is not stopped gets so much time.
 _STALL_SYNCS = 4
 _STALL_SECONDS_MAX = 2.0
 _SILENCE_SECONDS_MAX = 0.1
@@ -54,25 +59,27 @@ class Append(Protocol):
 class Posting:
     """This process among those that post to one log. One thread at a time uses it."""
 
-    def __init__(self, log: Log, *, append: Append, is_awaited: Callable[[], bool]) -> None:
-        """`is_awaited` says whether other threads of this process wait for the one that appends."""
+    def __init__(self, log: Log, *, turns: Turns, append: Append, wait_seconds: float) -> None:
+        """`turns` are those of this process's threads; what is posted the short way waits so long."""
         self._log = log
-        self._is_awaited = is_awaited
+        self._turns = turns
+        self._wait_seconds = wait_seconds
         self._journal = log.journal
         self._append = append
         self._posts: Posts | None = None
         self._groups_left = 0
         self._shy_until = 0.0
-        # The short way to post, for the partition as it was when that was made.
-        self._small: SmallPost | None = None
-        self._small_place: LogPlace | None = None
+        # The short way, for the partition as it was when that was made.
+        self.small_post: SmallPost | None = None
+        self._place: LogPlace | None = None
 
     def close(self) -> None:
         """Give back the slot."""
         if self._posts is not None:
             self._log.group = None
+            self._end_short_way()
             self._posts.close()
-            self._posts = self._small = self._small_place = None
+            self._posts = None
 
     def begin(self) -> None:
         """There is a crowd: post from now on."""
@@ -83,66 +90,62 @@ class Posting:
     @property
     def is_due(self) -> bool:
         """Whether there is a crowd, as this process knows it or as somebody leads one."""
-        if self._small is not None and self._small.number:
-            return True
         if not self._groups_left and (self._posts is None or not self._posts.is_led):
             return False
         return not self._shy_until or time.monotonic() > self._shy_until
-
-    def append_small(self, batch: RecordBatch) -> Receipt | None:
-        """Append a batch as it almost always goes: somebody leads, and brings the news.
-
-        `None` where not: then it has to be done by `append` if that is due, or the ordinary way.
-        """
-        small = self._small
-        if small is None or self._shy_until or self._log.place is not self._small_place:
-            return None
-        try:
-            return small.append(batch, _STALL_SECONDS)
-        except BaseException:
-            self._give_up()
-            raise
 
     def append(self, batch: RecordBatch, deadline: float, durable: bool) -> Receipt | None:
         """Append a batch in company; `None` if nothing came of it: it has to be done the ordinary way.
         Raises what `storage.append.append` does, and `InDoubtError`.
         """
         self._shy_until = 0.0
-        posts, small, place = self._posts or self._open(), self._small, self._log.place
+        posts, place = self._posts or self._open(), self._log.place
         if posts is None:
             return None
+        check_columns(batch)
         try:
-            if small is not None and small.number:
-                # It is posted already.
-                number, small.number = small.number, 0
-            else:
-                check_columns(batch)
-                number = posts.post(batch, stamp=place.settings_stamp) or 0
-                if not number:
-                    return None
-            done = self._wait(posts, number, deadline, durable)
-            if not done and not self._conclude(posts, number, deadline, durable):
+            number = posts.post(batch, stamp=place.settings_stamp)
+            if not number or not self._await(posts, number, deadline, durable):
+                self._end_short_way()
                 return None
         except BaseException:
-            self._give_up()
+            self.give_up()
             raise
-        if place is not self._small_place:
-            self._know(posts, place)
-        base_offset, append_time_ms = posts.placed()
+        if self.small_post is None or place is not self._place:
+            self._begin_short_way(posts, place, durable)
+        return self._receipt(posts, batch.count)
+
+    def see_to(self, number: int, count: int, durable: bool) -> Receipt | None:
+        """What `append` does with a request of so many records that was posted the short way, which ends."""
+        posts = self._posts
+        assert posts is not None
+        self._end_short_way()
+        try:
+            done = self._await(posts, number, time.monotonic() + self._wait_seconds, durable)
+        except TopicChangedError:
+            self.give_up()
+            return None
+        return self._receipt(posts, count) if done else None
+
+    def _await(self, posts: Posts, number: int, deadline: float, durable: bool) -> bool:
+        """Whether the request is done; it is taken back if not."""
+        done = self._wait(posts, number, deadline, durable)
+        return done or self._conclude(posts, number, deadline, durable)
+
+    def _receipt(self, posts: Posts, count: int) -> Receipt:
+        place, (base_offset, append_time_ms) = self._log.place, posts.placed()
         return Receipt(
             topic=place.topic,
             partition=place.partition,
             base_offset=base_offset,
-            last_offset=base_offset + batch.count - 1,
+            last_offset=base_offset + count - 1,
             append_time_ms=append_time_ms,
         )
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         """What its writer has given up should not be appended any more, if that can still be said."""
         if self._posts is not None:
             self._posts.retract()
-        if self._small is not None:
-            self._small.number = 0
 
     def _open(self) -> Posts | None:
         # There may be no room for the file, or no slot: then each appends for itself.
@@ -150,20 +153,25 @@ class Posting:
             self._posts = self._log.group = open_posts(self._log.place.directory, salt=self._journal.salt)
         if self._posts is None:
             self._shy_until = time.monotonic() + _SHY_SECONDS
-        else:
-            self._know(self._posts, self._log.place)
         return self._posts
 
-    def _know(self, posts: Posts, place: LogPlace) -> None:
+    def _begin_short_way(self, posts: Posts, place: LogPlace, durable: bool) -> None:
         """The partition is at this place: its topic may have got new settings."""
-        self._small, self._small_place = posts.small(place), place
+        self._end_short_way()
+        self.small_post = posts.small_post(place, self._turns, self, durable=durable)
+        self._place = place
+
+    def _end_short_way(self) -> None:
+        if self.small_post is not None:
+            self.small_post.is_open = False
+            self.small_post = None
 
     # -- as a poster ----------------------------------------------------------------------------------
 
     def _wait(self, posts: Posts, number: int, deadline: float, durable: bool) -> bool:
         """Wait until the request is durable and visible, or lead where nobody does; whether it is done."""
         beat = posts.beat
-        patience = 0.0 if not posts.is_led else _STALL_SECONDS
+        patience = 0.0 if not posts.is_led else STALL_SECONDS
         while deadline > time.monotonic():
             news = posts.wait(number, timeout_seconds=patience) if patience else News.LOOK
             if news is News.DONE:
@@ -185,7 +193,7 @@ class Posting:
         return False
 
     def _patience(self) -> float:
-        return max(_STALL_SECONDS, min(_STALL_SYNCS * self._journal.page.sync_seconds, _STALL_SECONDS_MAX))
+        return max(STALL_SECONDS, min(_STALL_SYNCS * self._journal.page.sync_seconds, _STALL_SECONDS_MAX))
 
     def _conclude(self, posts: Posts, number: int, deadline: float, durable: bool) -> bool:
         """Nobody goes on with the request: finish it if it is committed, take it back otherwise."""
@@ -248,7 +256,7 @@ class Posting:
             # It takes less from one who did just that than from another, who has to wake up for it. What
             # fails here its writers find out for themselves: this one's append is done.
             with suppress(Exception):
-                while not self._is_awaited() and time.monotonic() < until:
+                while not self._turns.are_awaited and time.monotonic() < until:
                     if not self._append_posted(posts, deadline, durable):
                         break
             return True
@@ -261,7 +269,7 @@ class Posting:
             group = posts.gather(GROUP_BYTES, stamp=self._log.place.settings_stamp)
             if not group:
                 return False
-            posts.begin(group)
+            posts.begin(group, stall_seconds=self._patience())
             files.step("combine.gathered")
             try:
                 self._append(group.together(), deadline, durable)

@@ -34,6 +34,7 @@ from storage.posts_file import (
     LAST,
     LED,
     NUMBER_BITS,
+    PATIENCE,
     POSTED,
     POSTS_FILE,
     REFUSED,
@@ -43,6 +44,7 @@ from storage.posts_file import (
     TIME,
     claim_slot,
     epoch_of,
+    is_running,
     make_whole,
     resolve,
 )
@@ -51,9 +53,13 @@ from storage.request import Group, read_requests, short_stamp, write_request
 if TYPE_CHECKING:
     from storage.libc import Futex
     from storage.log import LogPlace
-    from storage.small_post import SmallPost
+    from storage.small_post import LongWay, SmallPost
+    from storage.turns import Turns
 
 
+# A leader without news for so long is looked at; and clocks that are so far apart are two.
+STALL_SECONDS = 0.01
+_CLOCKS_SECONDS = 60.0
 # The bit that a slot's owner sleeps under. Who shares it with another is woken for nothing now and then.
 _BITS = [1 << slot % 32 for slot in range(SLOTS)]
 
@@ -114,15 +120,15 @@ class Posts:
         os.close(self._fd)
         self._fd = -1
 
-    def small(self, place: LogPlace) -> SmallPost | None:
+    def small_post(self, place: LogPlace, turns: Turns, way: LongWay, *, durable: bool) -> SmallPost | None:
         """The short way to post for a partition as it is now; `None` where it would not do."""
-        if _weakly_ordered:
+        # Clocks of two namespaces may differ: this one's must be that of who led last.
+        if _weakly_ordered or abs(self._words[PATIENCE] - time.monotonic()) > _CLOCKS_SECONDS:
             return None
         from storage.small_post import SmallPost
 
-        slot, stamp = self._slot, self._short(place.settings_stamp)
-        futex = self._futex or self._open_futex()
-        return SmallPost(self._words, self._bytes, slot, futex, _BITS[slot], place, stamp)
+        memory = (self._words, self._bytes, self._slot, self._open_futex(), _BITS[self._slot])
+        return SmallPost(*memory, self._short(place.settings_stamp), place, turns, way, durable=durable)
 
     # -- for the poster -------------------------------------------------------------------------------
 
@@ -186,13 +192,7 @@ class Posts:
 
     def leader_runs(self) -> bool:
         """Whether the leader is known to be neither stopped nor dead."""
-        leader = self._words[LED]
-        try:
-            with open(f"/proc/{leader}/stat", "rb", buffering=0) as file:
-                # Behind the name, which may hold anything: running, sleeping, or waiting for the disk.
-                return file.read(512).rpartition(b")")[2].split()[0] in (b"R", b"S", b"D")
-        except (OSError, IndexError):
-            return False
+        return is_running(self._words[LED])
 
     @property
     def beat(self) -> int:
@@ -221,6 +221,7 @@ class Posts:
         """Become the leader if there is none."""
         if not files.try_lock(self._fd):
             return False
+        self._be_patient(STALL_SECONDS)
         self._words[LED] = os.getpid()
         self._forget_dead()
         return True
@@ -260,8 +261,15 @@ class Posts:
             if number != other and number >> NUMBER_BITS == epoch and words[REFUSED + slot] != number
         ]
 
-    def begin(self, group: Group) -> None:
-        """What this thread appends from now on is this group's."""
+    def _be_patient(self, seconds: float) -> None:
+        """Say that nobody need look for the leader for so long."""
+        words, until = self._words, time.monotonic() + seconds
+        # Torn between two seconds it is too early.
+        words[PATIENCE + 1], words[PATIENCE] = int(until % 1 * 1e9), int(until)
+
+    def begin(self, group: Group, *, stall_seconds: float = STALL_SECONDS) -> None:
+        """What this thread appends from now on is this group's; it has stalled if that takes so long."""
+        self._be_patient(stall_seconds)
         self._words[BEAT] += 1
         self._group = group
         self._leader_thread = threading.get_ident()

@@ -32,6 +32,8 @@ FUTEX_BYTE = 8 * SLOTS * 8
 LAST = 9 * SLOTS  # the newest request of the slot, whoever's; by its poster
 BEAT = 10 * SLOTS  # one word: grows with all that a leader does
 LED = 10 * SLOTS + 1  # one word: the process that leads, or died while leading; 0 for none
+# Two words, a `struct timespec` of the monotonic clock: until when nobody need look for the leader.
+PATIENCE = 10 * SLOTS + 2
 FIRST_SLOT_BYTE = 8192
 FILE_BYTES = FIRST_SLOT_BYTE + SLOTS * SLOT_BYTES
 
@@ -42,6 +44,16 @@ NUMBER_BITS = 32
 def epoch_of(salt: int) -> int:
     """What begins every request's number in an epoch of this salt."""
     return (salt & ((1 << NUMBER_BITS) - 1)) or 1
+
+
+def is_running(process: int) -> bool:
+    """Whether a process is known to be neither stopped nor dead."""
+    try:
+        with open(f"/proc/{process}/stat", "rb", buffering=0) as file:
+            # Behind the name, which may hold anything: running, sleeping, or waiting for the disk.
+            return file.read(512).rpartition(b")")[2].split()[0] in (b"R", b"S", b"D")
+    except (OSError, IndexError):
+        return False
 
 
 def make_whole(fd: int) -> bool:

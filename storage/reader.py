@@ -12,13 +12,17 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from storage.batch import Batch
+from storage.batch import Batch, Message
 from storage.entry import ENTRY_BYTES, Entry, decode_entry
 from storage.errors import DamageError, PartitionNotFoundError, TopicChangedError
 from storage.read_segment import ReadSegment
 from storage.segment import data_path, index_path, meta_path, segment_bases
 from storage.topic import TOPIC_FILE, Topic
+
+if TYPE_CHECKING:
+    from storage.store import Store
 
 # Writing an entry takes microseconds; one that is still torn after this will stay so.
 _TORN_SECONDS = 0.02
@@ -325,6 +329,19 @@ class Cursor:
         path = index_path(self.reader.directory, first)
         reason = f"{os.path.basename(path)}, the index of their segment, is missing"
         return self.reader.gap(first, end, reason, path)
+
+
+def messages(
+    store: Store, topic: str, partition: int | None = None, start_offset: int | None = None
+) -> Iterator[Message]:
+    """What `Store.read` returns."""
+    count = store.log_topic(topic).partitions
+    for number in range(count) if partition is None else [partition]:
+        for batch in store.batches(topic, number, start_offset=start_offset):
+            if not isinstance(batch, Gap):
+                yield from batch.messages()
+            elif batch.damage:
+                raise DamageError(batch.path, batch.reason)
 
 
 def _size(path: str) -> int:

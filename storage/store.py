@@ -25,13 +25,7 @@ from storage import opening
 from storage.append import Append as Append
 from storage.batch import SMALL_BYTES, Batch, Message, Receipt, RecordBatch
 from storage.catalog import Catalog
-from storage.errors import (
-    DamageError,
-    PartitionNotFoundError,
-    StorageError,
-    TopicChangedError,
-    TopicExistsError,
-)
+from storage.errors import PartitionNotFoundError, StorageError, TopicChangedError, TopicExistsError
 from storage.head import may_hide
 from storage.journal import Journal
 from storage.keys import partition_for
@@ -44,6 +38,7 @@ if TYPE_CHECKING:
     from storage.company import Company, Way
     from storage.maintenance import Maintenance
     from storage.reader import Gap, LogReader
+    from storage.small_post import SmallPost
     from storage.subscriber import Subscriber
     from storage.subscription import Subscription
     from storage.transaction import Transaction
@@ -88,6 +83,7 @@ class Store:
         self._topics: dict[str, Topic] = {}
         self._placed: dict[tuple[str, int], tuple[tuple[int, int], Log]] = {}
         self._ways: dict[tuple[str, int], Way | None] = {}
+        self._small_posts: dict[str, SmallPost] = {}
         self._turns: dict[str, Iterator[int]] = {}
         self._mutex = threading.RLock()
         if not read_only and opening.recovery_is_due(self.path):
@@ -131,6 +127,7 @@ class Store:
             self._logs.clear()
             self._placed.clear()
             self._ways.clear()
+            self._small_posts.clear()
             for part in (self._maintenance, self._journal, self._opened):
                 if part is not None:
                     part.close()
@@ -210,10 +207,17 @@ class Store:
         timestamp_ms: int | None = None,
     ) -> Receipt:
         """Publish one message, durably and visibly; `value` is anything that JSON can say."""
-        number, known = 0, self._topics.get(topic)
         is_plain = key is None and headers is None and partition is None and timestamp_ms is None
+        if is_plain and (small_post := self._small_posts.get(topic)) is not None:
+            # What all that follows would do, for one among many: see `storage.small_post`.
+            posted = small_post.append(encode(value) + b"\n", 1)
+            if posted is not None:
+                if not small_post.is_open and (way := self._ways.get((topic, 0))) is not None:
+                    self._look_after(way.log)
+                return posted
+        number, known = 0, self._topics.get(topic)
         if is_plain and known is not None and known.is_plain:
-            # What `message` would find out, for nearly all of them: see `storage.small_post`.
+            # What `message` would find out, for nearly all of them.
             batch = RecordBatch(lines=encode(value) + b"\n", count=1)
         else:
             number, batch = self.message(
@@ -285,9 +289,7 @@ class Store:
                 known = self._topics[error.name].topic_id
                 if self.log_topic(error.name).topic_id != known or attempt == _TOPIC_RETRIES - 1:
                     raise
-        rolled = [write.log for write in writes if write.log.rolled]
-        if journal.wants_checkpoint or rolled:
-            self._maintain(rolled)
+        self._look_after(*[write.log for write in writes])
         return receipts
 
     def _append_small(self, topic: str, partition: int, batch: RecordBatch) -> Receipt | None:
@@ -305,19 +307,21 @@ class Store:
             receipt = way.combiner.append(batch, way.durable)
         except TopicChangedError:
             return None
-        if way.log.rolled or self.journal.wants_checkpoint:
-            self._maintain([way.log] if way.log.rolled else [])
+        if (small_post := way.combiner.small_post) is not None and known.is_plain:
+            self._small_posts[topic] = small_post
+        if way.log.rolled or journal.wants_checkpoint:
+            self._look_after(way.log)
         return receipt
 
-    def _maintain(self, rolled: list[Log]) -> None:
-        """Upkeep after an acknowledged append: what fails here must not make that look undone."""
-        for log in rolled:
-            log.rolled = False
-        try:
-            self.maintenance.run_if_idle({log.place.topic for log in rolled})
-        except (StorageError, OSError):
-            # It is tried again by the next append, and fails that one before it begins once it matters.
-            self.journal.wants_checkpoint = True
+    def _look_after(self, *logs: Log) -> None:
+        """The upkeep that is due after an acknowledged append to these logs."""
+        rolled = [log for log in logs if log.rolled]
+        if rolled or self.journal.wants_checkpoint:
+            from storage.maintenance import maintain_after
+
+            maintain_after(self, rolled)
+            # If something is left to do, the next append looks at it before it begins.
+            self._small_posts.clear()
 
     def show_committed(self, topic: str, partition: int, *, beyond_offset: int) -> None:
         """Make visible what a process committed beyond `beyond_offset` and did not live to show.
@@ -345,8 +349,7 @@ class Store:
             log = self._logs.get(place.log_id)
             if log is None:
                 log = self._logs[place.log_id] = Log(place, journal=self.journal)
-            else:
-                log.place = place
+            log.place = place
             self._placed[name, partition] = (topic.stamp, log)
         return log
 
@@ -387,13 +390,6 @@ class Store:
         self, topic: str, *, partition: int | None = None, start_offset: int | None = None
     ) -> Iterator[Message]:
         """The messages of a topic, partition after partition, to the end as it is now. Damage raises."""
-        from storage.reader import Gap
+        from storage.reader import messages
 
-        count = self.log_topic(topic).partitions
-        for number in range(count) if partition is None else [partition]:
-            for batch in self.batches(topic, number, start_offset=start_offset):
-                if isinstance(batch, Gap):
-                    if batch.damage:
-                        raise DamageError(batch.path, batch.reason)
-                    continue
-                yield from batch.messages()
+        return messages(self, topic, partition, start_offset)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from storage import Store, TopicSettings
 from storage.batch import MERGED_BYTES_MAX, RecordBatch, merged
 from storage.intake import Intake, IntakeOptions
@@ -41,3 +43,9 @@ def test_one_step_over_thousands_of_partitions_is_published_whole(quick_path: Pa
         done = publish_values(store, Intake(store, topic, IntakeOptions(max_record_bytes=1000)), values[:900])
         assert 900 == done.records
         assert sorted(values[:900]) == sorted(message.value for message in store.read("wide"))
+
+
+@pytest.mark.parametrize("columns", [{"keys": [b"1"]}, {"headers": [b"[]"]}, {"timestamps_ms": [5]}])
+def test_a_batch_is_bare_without_any_column(columns: dict[str, list[bytes]]) -> None:
+    assert RecordBatch(lines=b"1\n", count=1).is_bare
+    assert not RecordBatch(lines=b"1\n", count=1, **columns).is_bare  # type: ignore[arg-type]

@@ -64,11 +64,11 @@ def batch_count(store: Store, topic: str = "t") -> int:
 def led_by_nobody(store: Store, topic: str = "t", count: int = THREADS) -> Iterator[None]:
     """Within it, whoever appends finds another leading, until so many of them wait."""
     combiner = store._company.combiner(store._log(topic, 0))
-    combiner._leading.acquire()
+    assert combiner._turns.try_lead()
 
     def hand_on() -> None:
-        wait_for(lambda: len(combiner._turns) == count)
-        combiner._pass_on()
+        wait_for(lambda: len(combiner._turns.waiting) == count)
+        combiner._turns.pass_on()
 
     thread = threading.Thread(target=hand_on)
     thread.start()
@@ -192,7 +192,7 @@ def test_a_thread_that_is_interrupted_while_it_waits_hands_on_what_it_was_given(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     combiner = store._company.combiner(store._log("t", 0))
-    combiner._leading.acquire()
+    assert combiner._turns.try_lead()
     interrupted = threading.Event()
 
     class Interrupted:
@@ -204,7 +204,7 @@ def test_a_thread_that_is_interrupted_while_it_waits_hands_on_what_it_was_given(
         def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
             if timeout >= 0 and not interrupted.is_set():
                 interrupted.set()
-                combiner._pass_on()  # to this very turn
+                combiner._turns.pass_on()  # to this very turn
                 raise KeyboardInterrupt
             return self._lock.acquire(blocking, timeout)
 
@@ -212,7 +212,7 @@ def test_a_thread_that_is_interrupted_while_it_waits_hands_on_what_it_was_given(
             self._lock.release()
 
     real = threading.Lock
-    monkeypatch.setattr("storage.combine.threading.Lock", Interrupted)
+    monkeypatch.setattr("storage.turns.threading.Lock", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.publish("t", 0)
     monkeypatch.undo()
@@ -257,7 +257,7 @@ def test_who_leads_processes_knows_whether_threads_wait_for_it(
     append = Posting.append
 
     def watched(self: Posting, batch: RecordBatch, deadline: float, durable: bool) -> Receipt | None:
-        seen.append(self._is_awaited())
+        seen.append(self._turns.are_awaited)
         return append(self, batch, deadline, durable)
 
     monkeypatch.setattr(Posting, "append", watched)

@@ -11,6 +11,7 @@ from storage.batch import Receipt, RecordBatch
 from storage.posting import Posting
 from storage.posts import Posts, open_posts
 from storage.store import Store
+from storage.turns import Turn, Turns
 from tests.storage.small_batches import lines
 
 
@@ -19,11 +20,11 @@ class Leader:
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = 1000.0
-        self.is_awaited = False
+        self.turns = Turns()
         self.groups: list[bytes] = []
         self.posted_groups = 10
         self._log = store._log("t", 0)
-        self.posting = Posting(self._log, append=self._append, is_awaited=lambda: self.is_awaited)
+        self.posting = Posting(self._log, turns=self.turns, append=self._append, wait_seconds=10.0)
         self.posting.begin()
         directory = self._log.place.directory
         other = open_posts(directory, salt=self._log.journal.salt)
@@ -75,7 +76,7 @@ def test_it_goes_back_to_its_own_work_after_a_while(leader: Leader) -> None:
 
 
 def test_it_goes_back_at_once_where_threads_of_its_own_wait(leader: Leader) -> None:
-    leader.is_awaited = True
+    leader.turns.waiting.append(Turn(lines("3")))
     leader.append()
     assert [b"1\n"] == leader.groups
     assert not leader.other.is_led

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from storage import files
 from storage.batch import Receipt, RecordBatch
-from storage.libc import Futex
 from storage.log import LogPlace
 from storage.posts import Posts, open_posts
 from storage.small_post import SmallPost
+from storage.turns import Turn, Turns
 from tests.cli.processes import wait_for
 from tests.storage.small_batches import lines
 
@@ -33,12 +34,32 @@ PLACE = LogPlace(
 
 
 @dataclass
+class Seen:
+    """Who goes on with what is not seen to the end: it notes what that is, and takes it back."""
+
+    requests: list[tuple[int, int, bool]] = field(default_factory=list)
+    given_up: int = 0
+
+    def see_to(self, number: int, count: int, durable: bool) -> Receipt | None:
+        self.requests.append((number, count, durable))
+        return None
+
+    def give_up(self) -> None:
+        self.given_up += 1
+
+
+@dataclass
 class Two:
     """A process that leads, and one that posts the short way."""
 
     leader: Posts
     poster: Posts
     small: SmallPost
+    turns: Turns
+    seen: Seen
+
+    def append(self, batch: RecordBatch) -> Receipt | None:
+        return self.small.append(batch.lines, batch.count)
 
 
 @pytest.fixture
@@ -46,13 +67,17 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
     # Elsewhere there is no short way; what it does is the same.
     monkeypatch.setattr("storage.posts._weakly_ordered", False)
     made = [open_posts(str(tmp_path), salt=SALT) for _ in range(2)]
-    assert made[0] is not None and made[1] is not None
-    small = made[1].small(PLACE)
+    leader, poster = made
+    assert leader is not None and poster is not None
+    seen, turns = Seen(), Turns()
+    assert leader.try_lead()
+    leader.leave()
+    small = poster.small_post(PLACE, turns, seen, durable=True)
     assert small is not None
-    yield Two(made[0], made[1], small)
+    yield Two(leader, poster, small, turns, seen)
     monkeypatch.undo()
-    for posts in made:
-        posts.close()  # type: ignore[union-attr]
+    for posts in (leader, poster):
+        posts.close()
 
 
 def batches(posts: Posts) -> list[RecordBatch]:
@@ -61,7 +86,7 @@ def batches(posts: Posts) -> list[RecordBatch]:
 
 def done(posts: Posts, next_offset: int) -> None:
     """Lead: append all that is posted there, and say so."""
-    posts.begin(posts.gather(10_000, stamp=STAMP))
+    posts.begin(posts.gather(10_000, stamp=STAMP), stall_seconds=10.0)
     posts.take(next_offset)
     posts.settle(next_offset + 10, 5, 77)
     posts.end()
@@ -83,15 +108,20 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], obje
     return at
 
 
+@pytest.fixture
+def no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.small_post.system_call", lambda *given: pytest.fail("it waits"))
+
+
 def test_both_ways_leave_the_same_request(two: Two) -> None:
     batch = lines('"one"', '{"two": 2}')
     assert two.leader.try_lead()
-    assert two.small.append(batch, 0.0) is None
+    assert two.append(batch) is None
     short = two.leader.gather(10_000, stamp=STAMP)
     assert [batch] == short.batches()
-    assert [two.small.number] == short.numbers
+    assert [(number, 2, True) for number in short.numbers] == two.seen.requests
     number = two.poster.post(batch, stamp=STAMP)
-    assert number == two.small.number + 1
+    assert [number] == [each + 1 for each in short.numbers]
     long = two.leader.gather(10_000, stamp=STAMP)
     assert ([number], short.slots, [batch]) == (long.numbers, long.slots, long.batches())
 
@@ -100,6 +130,7 @@ def test_the_news_of_its_leader_is_its_receipt(
     two: Two, at_step: Callable[[str, Callable[[], object]], None]
 ) -> None:
     assert two.leader.try_lead()
+    two.leader.begin(two.leader.gather(10_000, stamp=STAMP), stall_seconds=10.0)
     posted = threading.Event()
     at_step("combine.posted", posted.set)
 
@@ -109,63 +140,108 @@ def test_the_news_of_its_leader_is_its_receipt(
 
     thread = threading.Thread(target=lead)
     thread.start()
-    receipt = two.small.append(lines("1", "2"), 10.0)
+    receipt = two.append(lines("1", "2"))
     thread.join(10)
     assert receipt == Receipt(topic="t", partition=3, base_offset=40, last_offset=41, append_time_ms=77)
-    assert 0 == two.small.number
+    assert 40 == two.small.newest_offset
+    assert [] == two.seen.requests
+    assert two.turns.try_lead()
 
 
 def test_nothing_is_posted_where_nobody_leads(two: Two) -> None:
-    assert two.small.append(lines("1"), 10.0) is None
-    assert 0 == two.small.number
-    assert [] == batches(two.leader)
+    assert two.append(lines("1")) is None
+    assert ([], []) == (two.seen.requests, batches(two.leader))
 
 
-@pytest.mark.parametrize(
-    "batch",
-    [
-        lines("1", key=b'"k"'),
-        RecordBatch(lines=b"1\n", count=1, headers=[b"[]"]),
-        RecordBatch(lines=b"1\n", count=1, timestamps_ms=[5]),
-        lines('"' + "x" * 5000 + '"'),
-    ],
-    ids=["key", "headers", "time", "large"],
-)
-def test_what_is_more_than_a_few_lines_goes_the_long_way(two: Two, batch: RecordBatch) -> None:
+def test_nothing_is_posted_while_another_thread_leads_its_own(two: Two) -> None:
     assert two.leader.try_lead()
-    assert two.small.append(batch, 10.0) is None
-    assert 0 == two.small.number
-    assert [] == batches(two.leader)
+    assert two.turns.try_lead()
+    assert two.append(lines("1")) is None
+    assert ([], []) == (two.seen.requests, batches(two.leader))
+    assert not two.turns.try_lead()
 
 
+def test_nothing_is_posted_once_it_is_closed(two: Two) -> None:
+    assert two.leader.try_lead()
+    two.small.is_open = False
+    assert two.append(lines("1")) is None
+    assert ([], []) == (two.seen.requests, batches(two.leader))
+
+
+def test_what_is_large_goes_the_long_way(two: Two) -> None:
+    assert two.leader.try_lead()
+    assert two.append(lines('"' + "x" * 5000 + '"')) is None
+    assert ([], []) == (two.seen.requests, batches(two.leader))
+
+
+@pytest.mark.usefixtures("no_sleep")
 def test_a_leader_that_goes_at_that_moment_is_not_waited_for(
-    two: Two, at_step: Callable[[str, Callable[[], object]], None], monkeypatch: pytest.MonkeyPatch
+    two: Two, at_step: Callable[[str, Callable[[], object]], None]
 ) -> None:
     assert two.leader.try_lead()
     at_step("combine.posted", two.leader.leave)
-    monkeypatch.setattr(Futex, "wait", lambda *given, **named: pytest.fail("it waits"))
-    assert two.small.append(lines("1"), 10.0) is None
-    assert 0 != two.small.number
+    assert two.append(lines("1")) is None
+    assert 1 == len(two.seen.requests)
     assert [lines("1")] == batches(two.poster)
 
 
+@pytest.mark.usefixtures("no_sleep")
 def test_a_leader_that_is_done_at_that_moment_is_not_waited_for(
-    two: Two, at_step: Callable[[str, Callable[[], object]], None], monkeypatch: pytest.MonkeyPatch
+    two: Two, at_step: Callable[[str, Callable[[], object]], None]
 ) -> None:
     assert two.leader.try_lead()
     at_step("combine.posted", lambda: done(two.leader, 8))
-    monkeypatch.setattr(Futex, "wait", lambda *given, **named: pytest.fail("it waits"))
-    receipt = two.small.append(lines("1"), 10.0)
+    receipt = two.append(lines("1"))
     assert receipt is not None and 8 == receipt.base_offset
+
+
+def test_a_leader_that_stands_is_waited_for_as_long_as_it_said(two: Two) -> None:
+    assert two.leader.try_lead()
+    two.leader.begin(two.leader.gather(10_000, stamp=STAMP), stall_seconds=0.1)
+    began = time.monotonic()
+    assert two.append(lines("1")) is None
+    assert 0.05 < time.monotonic() - began < 10
+    assert 1 == len(two.seen.requests)
 
 
 def test_a_poster_that_is_woken_for_another_leaves_its_request_to_be_seen_to(two: Two) -> None:
     assert two.leader.try_lead()
+    two.leader.begin(two.leader.gather(10_000, stamp=STAMP), stall_seconds=10.0)
     answers: list[Receipt | None] = []
-    thread = threading.Thread(target=lambda: answers.append(two.small.append(lines("1"), 10.0)))
+    thread = threading.Thread(target=lambda: answers.append(two.append(lines("1"))))
     thread.start()
     wait_for(lambda: bool(batches(two.leader)))
     wait_for(lambda: two.leader._wake(1 << 1) or bool(answers))
     thread.join(10)
     assert [None] == answers
-    assert 0 != two.small.number
+    assert 1 == len(two.seen.requests)
+
+
+def test_an_interrupted_writer_takes_its_request_back_and_lets_others_lead(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*given: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("storage.small_post.system_call", interrupted)
+    assert two.leader.try_lead()
+    with pytest.raises(KeyboardInterrupt):
+        two.append(lines("1"))
+    assert 1 == two.seen.given_up
+    assert two.turns.try_lead()
+
+
+def test_a_thread_that_queued_up_meanwhile_leads_next(
+    two: Two, at_step: Callable[[str, Callable[[], object]], None]
+) -> None:
+    turn = Turn(lines("2"))
+    at_step("combine.posted", lambda: two.turns.queue_up(turn))
+    assert two.leader.try_lead()
+    two.append(lines("1"))
+    assert turn.leads
+    assert not two.turns.try_lead()
+
+
+def test_a_leader_with_another_clock_is_not_posted_to_the_short_way(two: Two) -> None:
+    two.leader._be_patient(1000.0)
+    assert two.poster.small_post(PLACE, two.turns, two.seen, durable=True) is None
