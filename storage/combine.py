@@ -158,7 +158,8 @@ class Combiner:
 
     def _post(self, posting: Posting, batch: RecordBatch, deadline: float | None, durable: bool) -> Receipt:
         deadline = deadline or time.monotonic() + self._lock_wait_seconds
-        receipt = posting.append(batch, deadline, durable)
+        self._note_posts()
+        receipt = posting.append(batch, deadline)
         self.small_post = posting.small_post
         if receipt is None:
             return self._append_and_look(batch, deadline, durable)
@@ -173,8 +174,7 @@ class Combiner:
 
     def _look_round(self, receipt: Receipt) -> None:
         """Before the next offset is known: how much did others append since this process did last?"""
-        if self.small_post is not None:
-            self._next_offset = max(self._next_offset, self.small_post.newest_offset + 1)
+        self._note_posts()
         between = min(max(receipt.base_offset - self._next_offset, 0), _CROWD_MAX)
         self._crowd += (between - self._crowd) / 4
         if self._crowd >= _CROWD:
@@ -182,6 +182,11 @@ class Combiner:
             self._post_from_now_on()
         elif self._crowd < 0.1:
             self._crowd = 0.0
+
+    def _note_posts(self) -> None:
+        """What was posted the short way is this process's own, too."""
+        if self.small_post is not None:
+            self._next_offset = max(self._next_offset, self.small_post.next_offset)
 
     def _post_from_now_on(self) -> None:
         if self._posting is None:

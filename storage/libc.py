@@ -78,6 +78,7 @@ class Futex:
 
     def __init__(self, page: mmap.mmap, position: int) -> None:
         """`word` is what to look at before looking for news, and to hand to `wait` after that."""
+        self.number = FUTEX
         self._held = ctypes.c_uint32.from_buffer(page, position)
         self.pointer = ctypes.c_void_p(ctypes.addressof(self._held))
         self._position = position

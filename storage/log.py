@@ -50,6 +50,7 @@ class LogPlace:
     settings_stamp: tuple[int, int]
     segment_bytes: int
     segment_age_ms: int
+    is_durable: bool
 
 
 def settings_stamp(path: str) -> tuple[int, int]:

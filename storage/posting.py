@@ -71,7 +71,6 @@ class Posting:
         self._shy_until = 0.0
         # The short way, for the partition as it was when that was made.
         self.small_post: SmallPost | None = None
-        self._place: LogPlace | None = None
 
     def close(self) -> None:
         """Give back the slot."""
@@ -94,9 +93,9 @@ class Posting:
             return False
         return not self._shy_until or time.monotonic() > self._shy_until
 
-    def append(self, batch: RecordBatch, deadline: float, durable: bool) -> Receipt | None:
-        """Append a batch in company; `None` if nothing came of it: it has to be done the ordinary way.
-        Raises what `storage.append.append` does, and `InDoubtError`.
+    def append(self, batch: RecordBatch, deadline: float) -> Receipt | None:
+        """Append a batch in company, durably where the log is to be durable; `None` if nothing came of it: it
+        has to be done the ordinary way. Raises what `storage.append.append` does, and `InDoubtError`.
         """
         self._shy_until = 0.0
         posts, place = self._posts or self._open(), self._log.place
@@ -105,35 +104,42 @@ class Posting:
         check_columns(batch)
         try:
             number = posts.post(batch, stamp=place.settings_stamp)
-            if not number or not self._await(posts, number, deadline, durable):
+            if not number:
+                return None
+            if not self._await(posts, number, deadline, place):
                 self._end_short_way()
                 return None
         except BaseException:
             self.give_up()
             raise
-        if self.small_post is None or place is not self._place:
-            self._begin_short_way(posts, place, durable)
-        return self._receipt(posts, batch.count)
+        if self.small_post is None or place is not self.small_post.place:
+            self._end_short_way()
+            self.small_post = posts.small_post(self._log, place, self._turns, self)
+        return self._receipt(posts, batch.count, place)
 
-    def see_to(self, number: int, count: int, durable: bool) -> Receipt | None:
-        """What `append` does with a request of so many records that was posted the short way, which ends."""
-        posts = self._posts
-        assert posts is not None
-        self._end_short_way()
+    def see_to(self, number: int, count: int, place: LogPlace) -> Receipt | None:
+        """What `append` does with a request of so many records that was posted the short way for this place.
+
+        The short way ends if this thread came to lead, or nothing came of it.
+        """
+        posts, done = self._posts, False
+        if posts is None:
+            return None
         try:
-            done = self._await(posts, number, time.monotonic() + self._wait_seconds, durable)
+            done = self._await(posts, number, time.monotonic() + self._wait_seconds, place)
         except TopicChangedError:
             self.give_up()
+        if not done:
+            self._end_short_way()
             return None
-        return self._receipt(posts, count) if done else None
+        return self._receipt(posts, count, place)
 
-    def _await(self, posts: Posts, number: int, deadline: float, durable: bool) -> bool:
-        """Whether the request is done; it is taken back if not."""
-        done = self._wait(posts, number, deadline, durable)
-        return done or self._conclude(posts, number, deadline, durable)
+    def _await(self, posts: Posts, number: int, deadline: float, place: LogPlace) -> bool:
+        """Whether the request, made for this place, is done; it is taken back if not."""
+        return self._wait(posts, number, deadline) or self._conclude(posts, number, deadline, place)
 
-    def _receipt(self, posts: Posts, count: int) -> Receipt:
-        place, (base_offset, append_time_ms) = self._log.place, posts.placed()
+    def _receipt(self, posts: Posts, count: int, place: LogPlace) -> Receipt:
+        base_offset, append_time_ms = posts.placed()
         return Receipt(
             topic=place.topic,
             partition=place.partition,
@@ -155,12 +161,6 @@ class Posting:
             self._shy_until = time.monotonic() + _SHY_SECONDS
         return self._posts
 
-    def _begin_short_way(self, posts: Posts, place: LogPlace, durable: bool) -> None:
-        """The partition is at this place: its topic may have got new settings."""
-        self._end_short_way()
-        self.small_post = posts.small_post(place, self._turns, self, durable=durable)
-        self._place = place
-
     def _end_short_way(self) -> None:
         if self.small_post is not None:
             self.small_post.is_open = False
@@ -168,7 +168,7 @@ class Posting:
 
     # -- as a poster ----------------------------------------------------------------------------------
 
-    def _wait(self, posts: Posts, number: int, deadline: float, durable: bool) -> bool:
+    def _wait(self, posts: Posts, number: int, deadline: float) -> bool:
         """Wait until the request is durable and visible, or lead where nobody does; whether it is done."""
         beat = posts.beat
         patience = 0.0 if not posts.is_led else STALL_SECONDS
@@ -179,7 +179,7 @@ class Posting:
             if posts.is_refused(number):
                 return False
             if not posts.is_taken(number) and (news is News.SILENCE or not posts.is_led) and posts.try_lead():
-                if self._lead(posts, number, deadline, durable):
+                if self._lead(posts, number, deadline):
                     return True
             elif news is News.SILENCE and beat == posts.beat:
                 # One that is only slow is better company than the crowd at the lock.
@@ -195,11 +195,11 @@ class Posting:
     def _patience(self) -> float:
         return max(STALL_SECONDS, min(_STALL_SYNCS * self._journal.page.sync_seconds, _STALL_SECONDS_MAX))
 
-    def _conclude(self, posts: Posts, number: int, deadline: float, durable: bool) -> bool:
+    def _conclude(self, posts: Posts, number: int, deadline: float, place: LogPlace) -> bool:
         """Nobody goes on with the request: finish it if it is committed, take it back otherwise."""
         if not posts.is_committed(number) and not self._find_committed(posts, number, deadline):
             return False
-        if durable:
+        if place.is_durable:
             self._journal.wait_durable(posts.sequence())
         if not posts.is_done(number):
             self._show(deadline)
@@ -244,12 +244,14 @@ class Posting:
 
     # -- as the leader --------------------------------------------------------------------------------
 
-    def _lead(self, posts: Posts, number: int, deadline: float, durable: bool) -> bool:
+    def _lead(self, posts: Posts, number: int, deadline: float) -> bool:
         """Append all that is posted; whether the own request is done."""
+        # It is the long way that looks after the log when something was appended to it here.
+        self._end_short_way()
         try:
             if not posts.is_taken(number):
                 # Otherwise the leader before this one took it after all.
-                self._append_posted(posts, deadline, durable)
+                self._append_posted(posts, deadline)
             if not posts.is_done(number):
                 return False
             until = time.monotonic() + _MORE_SECONDS
@@ -257,22 +259,23 @@ class Posting:
             # fails here its writers find out for themselves: this one's append is done.
             with suppress(Exception):
                 while not self._turns.are_awaited and time.monotonic() < until:
-                    if not self._append_posted(posts, deadline, durable):
+                    if not self._append_posted(posts, deadline):
                         break
             return True
         finally:
             posts.leave()
 
-    def _append_posted(self, posts: Posts, deadline: float, durable: bool) -> bool:
+    def _append_posted(self, posts: Posts, deadline: float) -> bool:
         """Append what is posted, the own request first; whether there was any."""
         for _ in range(_GATHERINGS_MAX):
-            group = posts.gather(GROUP_BYTES, stamp=self._log.place.settings_stamp)
+            place = self._log.place
+            group = posts.gather(GROUP_BYTES, stamp=place.settings_stamp)
             if not group:
                 return False
-            posts.begin(group, stall_seconds=self._patience())
+            posts.begin(group)
             files.step("combine.gathered")
             try:
-                self._append(group.together(), deadline, durable)
+                self._append(group.together(), deadline, place.is_durable)
             except Retracted:
                 # One poster has given up; the others stay.
                 continue

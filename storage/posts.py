@@ -44,6 +44,7 @@ from storage.posts_file import (
     TIME,
     claim_slot,
     epoch_of,
+    has_common_clock,
     is_running,
     make_whole,
     resolve,
@@ -52,14 +53,13 @@ from storage.request import Group, read_requests, short_stamp, write_request
 
 if TYPE_CHECKING:
     from storage.libc import Futex
-    from storage.log import LogPlace
+    from storage.log import Log, LogPlace
     from storage.small_post import LongWay, SmallPost
     from storage.turns import Turns
 
 
-# A leader without news for so long is looked at; and clocks that are so far apart are two.
+# A leader without news for so long is looked at.
 STALL_SECONDS = 0.01
-_CLOCKS_SECONDS = 60.0
 # The bit that a slot's owner sleeps under. Who shares it with another is woken for nothing now and then.
 _BITS = [1 << slot % 32 for slot in range(SLOTS)]
 
@@ -120,15 +120,14 @@ class Posts:
         os.close(self._fd)
         self._fd = -1
 
-    def small_post(self, place: LogPlace, turns: Turns, way: LongWay, *, durable: bool) -> SmallPost | None:
-        """The short way to post for a partition as it is now; `None` where it would not do."""
-        # Clocks of two namespaces may differ: this one's must be that of who led last.
-        if _weakly_ordered or abs(self._words[PATIENCE] - time.monotonic()) > _CLOCKS_SECONDS:
+    def small_post(self, log: Log, place: LogPlace, turns: Turns, long_way: LongWay) -> SmallPost | None:
+        """The short way to post to a log while it is at this place; `None` where it would not do."""
+        if _weakly_ordered or not has_common_clock() or self._open_futex().number is None:
             return None
         from storage.small_post import SmallPost
 
         memory = (self._words, self._bytes, self._slot, self._open_futex(), _BITS[self._slot])
-        return SmallPost(*memory, self._short(place.settings_stamp), place, turns, way, durable=durable)
+        return SmallPost(*memory, self._short(place.settings_stamp), log, place, turns, long_way)
 
     # -- for the poster -------------------------------------------------------------------------------
 
@@ -262,14 +261,14 @@ class Posts:
         ]
 
     def _be_patient(self, seconds: float) -> None:
-        """Say that nobody need look for the leader for so long."""
-        words, until = self._words, time.monotonic() + seconds
+        """Say that nobody need look for the leader for so long, to those whose clock is this one."""
+        words, until = self._words, time.monotonic() + seconds if has_common_clock() else 0.0
         # Torn between two seconds it is too early.
         words[PATIENCE + 1], words[PATIENCE] = int(until % 1 * 1e9), int(until)
 
-    def begin(self, group: Group, *, stall_seconds: float = STALL_SECONDS) -> None:
-        """What this thread appends from now on is this group's; it has stalled if that takes so long."""
-        self._be_patient(stall_seconds)
+    def begin(self, group: Group) -> None:
+        """What this thread appends from now on is this group's."""
+        self._be_patient(STALL_SECONDS)
         self._words[BEAT] += 1
         self._group = group
         self._leader_thread = threading.get_ident()

@@ -5,6 +5,7 @@ Its use is that of `storage.posts`; FORMAT.md section 5.1 has the tables.
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 from collections.abc import Iterable
@@ -37,6 +38,8 @@ PATIENCE = 10 * SLOTS + 2
 FIRST_SLOT_BYTE = 8192
 FILE_BYTES = FIRST_SLOT_BYTE + SLOTS * SLOT_BYTES
 
+# The inode of the namespace that a machine begins with: PROC_TIME_INIT_INO in linux/proc_ns.h.
+_TIME_NAMESPACE = 0xEFFFFFFA
 # The epoch is the upper half of a request's number.
 NUMBER_BITS = 32
 
@@ -54,6 +57,16 @@ def is_running(process: int) -> bool:
             return file.read(512).rpartition(b")")[2].split()[0] in (b"R", b"S", b"D")
     except (OSError, IndexError):
         return False
+
+
+@functools.cache
+def has_common_clock() -> bool:
+    """Whether the monotonic clock is that of the whole machine, not of a time namespace of its own."""
+    try:
+        return os.stat("/proc/self/ns/time").st_ino == _TIME_NAMESPACE
+    except OSError:
+        # A kernel without such namespaces has one clock; without a /proc nobody knows.
+        return os.path.exists("/proc/self/ns")
 
 
 def make_whole(fd: int) -> bool:

@@ -21,14 +21,14 @@ from storage.request import COUNT_BITS, LINES_BITS, PAYLOAD_BYTES_MAX, head_word
 
 if TYPE_CHECKING:
     from storage.libc import Futex
-    from storage.log import LogPlace
+    from storage.log import Log, LogPlace
     from storage.turns import Turns
 
 
 class LongWay(Protocol):
     """Who goes on with what cannot be seen to the end here. The caller leads the threads of its process."""
 
-    def see_to(self, number: int, count: int, durable: bool) -> Receipt | None:
+    def see_to(self, number: int, count: int, place: LogPlace) -> Receipt | None:
         """The receipt of this request; `None` if it was taken back."""
 
     def give_up(self) -> None:
@@ -36,15 +36,16 @@ class LongWay(Protocol):
 
 
 class SmallPost:
-    """Posts lines into one slot, for all threads of the process, to the log as it is when this is made.
+    """Posts lines into one slot, for all threads of the process, while the log is at `place`.
 
-    What becomes of the log, or of its topic, meanwhile is the leader's to see: a request says by its stamp
-    which settings it rests on. `is_open` until whoever made it says otherwise.
+    That is as far as this process knows: a request says by its stamp which settings it rests on, and whoever
+    leads refuses what rests on older ones. `is_open` until whoever made this says otherwise; `next_offset` is
+    where the newest lines ended.
     """
 
     __slots__ = (
-        "_at", "_bits", "_bytes", "_durable", "_free", "_head", "_long_way", "_partition", "_pointer",
-        "_slot", "_stamp", "_topic", "_turns", "_until", "_waiting", "_word", "_words", "is_open",
+        "_at", "_bits", "_bytes", "_free", "_head", "_log", "_long_way", "_pointer", "_slot", "_stamp",
+        "_turns", "_until", "_waiting", "_word", "_words", "is_open", "next_offset", "place",
     )  # fmt: skip
 
     def __init__(
@@ -55,11 +56,10 @@ class SmallPost:
         futex: Futex,
         bits: int,
         stamp: int,
+        log: Log,
         place: LogPlace,
         turns: Turns,
         long_way: LongWay,
-        *,
-        durable: bool,
     ) -> None:
         self._words = words
         self._bytes = data
@@ -72,26 +72,21 @@ class SmallPost:
         self._until = futex.pointer_to(PATIENCE * 8)
         self._bits = bits
         self._stamp = stamp
-        self._topic = place.topic
-        self._partition = place.partition
+        self._log = log
+        self.place = place
         self._turns = turns
         self._free = turns.free
         self._waiting = turns.waiting
         self._long_way = long_way
-        self._durable = durable
         self.is_open = True
-
-    @property
-    def newest_offset(self) -> int:
-        """Where the newest of what was posted begins, 0 for none."""
-        return int(self._words[BASE + self._slot])
+        self.next_offset = 0
 
     def append(self, lines: bytes, count: int) -> Receipt | None:
         """Have the leader append so many lines; `None`, with nothing posted, where it did not or there is
         none. Raises what `storage.posting.Posting.append` does.
         """
-        words, slot, free, size = self._words, self._slot, self._free, len(lines)
-        if not self.is_open or size > PAYLOAD_BYTES_MAX or not words[LED]:
+        words, slot, free, place, size = self._words, self._slot, self._free, self.place, len(lines)
+        if size > PAYLOAD_BYTES_MAX or not self.is_open or self._log.place is not place or not words[LED]:
             return None
         # As `Turns.try_lead`.
         try:
@@ -117,13 +112,17 @@ class SmallPost:
                 if words[LED]:
                     system_call(FUTEX, self._pointer, WAIT_BITSET, seen, self._until, None, self._bits)
                 if words[DONE + slot] != number:
-                    return self._long_way.see_to(number, count, self._durable)
+                    receipt = self._long_way.see_to(number, count, place)
+                    if receipt is not None:
+                        self.next_offset = receipt.last_offset + 1
+                    return receipt
             offset = words[BASE + slot]
+            self.next_offset = end_offset = offset + count
             return Receipt(
-                topic=self._topic,
-                partition=self._partition,
+                topic=place.topic,
+                partition=place.partition,
                 base_offset=offset,
-                last_offset=offset + count - 1,
+                last_offset=end_offset - 1,
                 append_time_ms=words[TIME + slot],
             )
         except BaseException:

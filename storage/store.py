@@ -207,10 +207,12 @@ class Store:
         timestamp_ms: int | None = None,
     ) -> Receipt:
         """Publish one message, durably and visibly; `value` is anything that JSON can say."""
+        lines = b""
         is_plain = key is None and headers is None and partition is None and timestamp_ms is None
         if is_plain and (small_post := self._small_posts.get(topic)) is not None:
             # What all that follows would do, for one among many: see `storage.small_post`.
-            posted = small_post.append(encode(value) + b"\n", 1)
+            lines = encode(value) + b"\n"
+            posted = small_post.append(lines, 1)
             if posted is not None:
                 if not small_post.is_open and (way := self._ways.get((topic, 0))) is not None:
                     self._look_after(way.log)
@@ -218,7 +220,7 @@ class Store:
         number, known = 0, self._topics.get(topic)
         if is_plain and known is not None and known.is_plain:
             # What `message` would find out, for nearly all of them.
-            batch = RecordBatch(lines=encode(value) + b"\n", count=1)
+            batch = RecordBatch(lines=lines or encode(value) + b"\n", count=1)
         else:
             number, batch = self.message(
                 topic, value, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms
@@ -307,7 +309,8 @@ class Store:
             receipt = way.combiner.append(batch, way.durable)
         except TopicChangedError:
             return None
-        if (small_post := way.combiner.small_post) is not None and known.is_plain:
+        small_post = way.combiner.small_post
+        if small_post is not None and known.is_plain and small_post.place.settings_stamp == known.stamp:
             self._small_posts[topic] = small_post
         if way.log.rolled or journal.wants_checkpoint:
             self._look_after(way.log)

@@ -112,6 +112,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
             settings_stamp=self.stamp,
             segment_bytes=self.settings.segment_bytes,
             segment_age_ms=self.settings.segment_age_ms,
+            is_durable=self.settings.durability == "fsync",
         )
 
 

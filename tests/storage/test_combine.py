@@ -256,9 +256,9 @@ def test_who_leads_processes_knows_whether_threads_wait_for_it(
     seen: list[bool] = []
     append = Posting.append
 
-    def watched(self: Posting, batch: RecordBatch, deadline: float, durable: bool) -> Receipt | None:
+    def watched(self: Posting, batch: RecordBatch, deadline: float) -> Receipt | None:
         seen.append(self._turns.are_awaited)
-        return append(self, batch, deadline, durable)
+        return append(self, batch, deadline)
 
     monkeypatch.setattr(Posting, "append", watched)
     store.publish("t", 1)

@@ -47,7 +47,7 @@ class Leader:
         )
 
     def append(self) -> None:
-        assert self.posting.append(lines("1"), self.clock + 10.0, True) is not None
+        assert self.posting.append(lines("1"), self.clock + 10.0) is not None
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from storage import files
 from storage.posting import Posting
 from storage.posts import Posts, open_posts
 from storage.small_post import SmallPost
-from storage.store import Store
+from storage.store import Append, Store
 from storage.topic import TopicSettings
+from tests.cli.processes import wait_for
 from tests.storage.small_batches import lines
 
 
@@ -110,6 +112,74 @@ def test_what_a_leader_of_older_settings_finds_out_is_not_the_posters_error(comp
     company.when_posted(company.leader.leave)
     assert 3 == company.store.publish("t", 3).base_offset
     assert [b"0", b"1", b"2", b"3"] == company.values()
+
+
+def test_nobody_is_told_before_it_is_durable_by_one_that_knew_a_topic_that_need_not_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.posts._weakly_ordered", False)
+    with Store(tmp_path / "store", create=True) as store, Store(store.path) as other:
+        store.create_topic("t", TopicSettings(durability="os"))
+        company = Company(store, monkeypatch)
+        log = store._log("t", 0)
+        third = open_posts(log.place.directory, salt=log.journal.salt)
+        assert third is not None
+        stamp = other.alter_topic("t", TopicSettings()).stamp
+        numbers: list[int | None] = []
+
+        def leave() -> None:
+            numbers.append(third.post(lines("3"), stamp=stamp))
+            company.leader.leave()
+
+        finish, synced = Posts.finish, []
+
+        def finished(posts: Posts) -> None:
+            finish(posts)
+            if third.is_done(numbers[0] or 0):
+                synced.append(third.sequence() < log.journal.page.read_synced())
+
+        monkeypatch.setattr(Posts, "finish", finished)
+        store.topic("t")
+        assert company.leader.try_lead()
+        company.when_posted(leave)
+        store.append([Append(topic="t", partition=0, batches=[lines("4")])])
+        while not synced:
+            store.publish("t", 5)
+            assert len(company.values()) < 100
+        assert [True] == synced[:1]
+        for posts in (third, company.leader):
+            posts.close()
+
+
+def test_no_short_way_is_kept_for_a_topic_that_has_got_more_partitions(company: Company) -> None:
+    store = company.store
+    turns = store._company.combiner(store._log("t", 0))._turns
+    assert turns.try_lead()
+    thread = threading.Thread(target=lambda: store.publish("t", 3))
+    thread.start()
+    wait_for(lambda: bool(turns.waiting))
+    with Store(store.path) as other:
+        other.alter_topic("t", TopicSettings(partitions=2))
+    # What another thread does that finds this out.
+    store.topic("t")
+    store._log("t", 0)
+    store._small_posts.clear()
+    turns.pass_on()
+    thread.join(10)
+    assert {} == store._small_posts
+    assert {0, 1} == {store.publish("t", number).partition for number in range(4)}
+
+
+def test_a_large_message_leaves_the_short_way_and_is_no_crowd(company: Company) -> None:
+    combiner = company.store._company.combiner(company.store._log("t", 0))
+    assert company.leader.try_lead()
+    small_post = company.small_post
+    small_post.next_offset = 1000
+    combiner._next_offset = 3
+    company.store.publish("t", "x" * 5000)
+    assert company.small_post is small_post and small_post.is_open
+    assert 0.0 == combiner._crowd
+    company.leader.leave()
 
 
 def test_a_closed_store_posts_no_more(company: Company) -> None:

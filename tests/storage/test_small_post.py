@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from storage import files
 from storage.batch import Receipt, RecordBatch
 from storage.log import LogPlace
 from storage.posts import Posts, open_posts
+from storage.posts_file import has_common_clock
 from storage.small_post import SmallPost
 from storage.turns import Turn, Turns
 from tests.cli.processes import wait_for
@@ -30,6 +33,7 @@ PLACE = LogPlace(
     settings_stamp=STAMP,
     segment_bytes=1 << 20,
     segment_age_ms=1 << 20,
+    is_durable=True,
 )
 
 
@@ -37,11 +41,11 @@ PLACE = LogPlace(
 class Seen:
     """Who goes on with what is not seen to the end: it notes what that is, and takes it back."""
 
-    requests: list[tuple[int, int, bool]] = field(default_factory=list)
+    requests: list[tuple[int, int, LogPlace]] = field(default_factory=list)
     given_up: int = 0
 
-    def see_to(self, number: int, count: int, durable: bool) -> Receipt | None:
-        self.requests.append((number, count, durable))
+    def see_to(self, number: int, count: int, place: LogPlace) -> Receipt | None:
+        self.requests.append((number, count, place))
         return None
 
     def give_up(self) -> None:
@@ -55,6 +59,7 @@ class Two:
     leader: Posts
     poster: Posts
     small: SmallPost
+    log: Any
     turns: Turns
     seen: Seen
 
@@ -70,11 +75,10 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
     leader, poster = made
     assert leader is not None and poster is not None
     seen, turns = Seen(), Turns()
-    assert leader.try_lead()
-    leader.leave()
-    small = poster.small_post(PLACE, turns, seen, durable=True)
+    log: Any = SimpleNamespace(place=PLACE)
+    small = poster.small_post(log, PLACE, turns, seen)
     assert small is not None
-    yield Two(leader, poster, small, turns, seen)
+    yield Two(leader, poster, small, log, turns, seen)
     monkeypatch.undo()
     for posts in (leader, poster):
         posts.close()
@@ -86,7 +90,7 @@ def batches(posts: Posts) -> list[RecordBatch]:
 
 def done(posts: Posts, next_offset: int) -> None:
     """Lead: append all that is posted there, and say so."""
-    posts.begin(posts.gather(10_000, stamp=STAMP), stall_seconds=10.0)
+    posts.begin(posts.gather(10_000, stamp=STAMP))
     posts.take(next_offset)
     posts.settle(next_offset + 10, 5, 77)
     posts.end()
@@ -119,7 +123,7 @@ def test_both_ways_leave_the_same_request(two: Two) -> None:
     assert two.append(batch) is None
     short = two.leader.gather(10_000, stamp=STAMP)
     assert [batch] == short.batches()
-    assert [(number, 2, True) for number in short.numbers] == two.seen.requests
+    assert [(number, 2, PLACE) for number in short.numbers] == two.seen.requests
     number = two.poster.post(batch, stamp=STAMP)
     assert [number] == [each + 1 for each in short.numbers]
     long = two.leader.gather(10_000, stamp=STAMP)
@@ -130,7 +134,7 @@ def test_the_news_of_its_leader_is_its_receipt(
     two: Two, at_step: Callable[[str, Callable[[], object]], None]
 ) -> None:
     assert two.leader.try_lead()
-    two.leader.begin(two.leader.gather(10_000, stamp=STAMP), stall_seconds=10.0)
+    two.leader._be_patient(10.0)
     posted = threading.Event()
     at_step("combine.posted", posted.set)
 
@@ -143,7 +147,7 @@ def test_the_news_of_its_leader_is_its_receipt(
     receipt = two.append(lines("1", "2"))
     thread.join(10)
     assert receipt == Receipt(topic="t", partition=3, base_offset=40, last_offset=41, append_time_ms=77)
-    assert 40 == two.small.newest_offset
+    assert 42 == two.small.next_offset
     assert [] == two.seen.requests
     assert two.turns.try_lead()
 
@@ -197,7 +201,7 @@ def test_a_leader_that_is_done_at_that_moment_is_not_waited_for(
 
 def test_a_leader_that_stands_is_waited_for_as_long_as_it_said(two: Two) -> None:
     assert two.leader.try_lead()
-    two.leader.begin(two.leader.gather(10_000, stamp=STAMP), stall_seconds=0.1)
+    two.leader._be_patient(0.1)
     began = time.monotonic()
     assert two.append(lines("1")) is None
     assert 0.05 < time.monotonic() - began < 10
@@ -206,7 +210,7 @@ def test_a_leader_that_stands_is_waited_for_as_long_as_it_said(two: Two) -> None
 
 def test_a_poster_that_is_woken_for_another_leaves_its_request_to_be_seen_to(two: Two) -> None:
     assert two.leader.try_lead()
-    two.leader.begin(two.leader.gather(10_000, stamp=STAMP), stall_seconds=10.0)
+    two.leader._be_patient(10.0)
     answers: list[Receipt | None] = []
     thread = threading.Thread(target=lambda: answers.append(two.append(lines("1"))))
     thread.start()
@@ -242,6 +246,43 @@ def test_a_thread_that_queued_up_meanwhile_leads_next(
     assert not two.turns.try_lead()
 
 
-def test_a_leader_with_another_clock_is_not_posted_to_the_short_way(two: Two) -> None:
-    two.leader._be_patient(1000.0)
-    assert two.poster.small_post(PLACE, two.turns, two.seen, durable=True) is None
+def test_nothing_is_posted_for_a_log_that_has_got_other_settings(two: Two) -> None:
+    assert two.leader.try_lead()
+    two.log.place = replace(PLACE, segment_bytes=1 << 21)
+    assert two.append(lines("1")) is None
+    assert ([], []) == (two.seen.requests, batches(two.leader))
+
+
+def test_one_with_a_clock_of_its_own_neither_posts_the_short_way_nor_has_others_wait(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.posts.has_common_clock", lambda: False)
+    assert two.poster.small_post(two.log, PLACE, two.turns, two.seen) is None
+    assert two.leader.try_lead()
+    # It returns at once: nobody else would wake it.
+    assert two.append(lines("1")) is None
+    assert 1 == len(two.seen.requests)
+
+
+@pytest.mark.parametrize(
+    ("inode", "has_namespaces", "common"),
+    [(0xEFFFFFFA, True, True), (0xEFFFFFFB, True, False), (None, True, True), (None, False, False)],
+)
+def test_the_clock_is_common_in_the_namespace_that_the_machine_begins_with(
+    inode: int | None, has_namespaces: bool, common: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stat(path: str) -> SimpleNamespace:
+        if inode is None:
+            raise FileNotFoundError(path)
+        return SimpleNamespace(st_ino=inode)
+
+    monkeypatch.setattr("storage.posts_file.os.stat", stat)
+    monkeypatch.setattr("storage.posts_file.os.path.exists", lambda path: has_namespaces)
+    answer = has_common_clock.__wrapped__()
+    monkeypatch.undo()
+    assert common == answer
+
+
+def test_there_is_no_short_way_without_a_futex(two: Two) -> None:
+    two.poster._open_futex().number = None
+    assert two.poster.small_post(two.log, PLACE, two.turns, two.seen) is None
